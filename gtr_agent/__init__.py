@@ -1,0 +1,1 @@
+"""The trainer: GTR-Turbo and its baselines for vision-language agents."""
