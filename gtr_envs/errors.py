@@ -1,0 +1,47 @@
+"""The named errors of the project. Each message says what was given, what is allowed and, where it helps, what to run.
+
+Every class inherits from `GtrError`, so that one `except` catches them all, and from the standard class that it resembles, so that
+code which knows nothing of this project still handles it.
+"""
+
+from __future__ import annotations
+
+
+class GtrError(Exception):
+    """Base class of every error that the project raises on purpose."""
+
+
+class SettingError(GtrError, ValueError):
+    """An unknown or out-of-range option, setting or preset."""
+
+
+class HandError(GtrError, ValueError):
+    """A hand of cards that cannot be dealt."""
+
+
+class ActionError(GtrError, ValueError):
+    """An action outside the action space."""
+
+
+class UnknownEnvironmentError(GtrError, KeyError):
+    """An environment id that is not registered."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument; a message for people must not come out in quotation marks.
+        return Exception.__str__(self)
+
+
+class CheckpointError(GtrError, OSError):
+    """A checkpoint that is missing, damaged or made for something else."""
+
+
+class OutputExistsError(GtrError, FileExistsError):
+    """An output folder or file that already holds something else."""
+
+
+class ResultError(GtrError, ValueError):
+    """A results file that is damaged or inconsistent."""
+
+
+class MissingExtraError(GtrError, ImportError):
+    """An optional dependency that is not installed."""
