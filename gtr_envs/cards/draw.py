@@ -37,6 +37,14 @@ BOARD: Color = (14, 46, 38)
 BOARD_EDGE: Color = (176, 140, 72)
 CHALK: Color = (250, 248, 236)
 GOLD: Color = (255, 206, 84)
+IVORY: Color = (250, 241, 210)
+NAVY: Color = (36, 56, 120)
+CROWN: Color = (222, 164, 36)
+SKIN: Color = (246, 214, 182)
+BROWN: Color = (110, 70, 40)
+BLOND: Color = (226, 176, 84)
+CHESTNUT: Color = (150, 84, 44)
+LEAF: Color = (40, 128, 84)
 
 # Pip positions (column -1..1, row -1..1) of the number cards, as on a real pack.
 _SIDES = ((-1, -1), (1, -1), (-1, 1), (1, 1))
@@ -204,21 +212,64 @@ def _card(card: str, size: int) -> np.ndarray:
     sketch = _Sketch(COLUMN, 150, size, cloth)
     sketch.box((left + 1.5, top + 2.5, right + 1.5, bottom + 2.5), 7, CLOTH_EDGE, None)
     sketch.box(CARD_BOX, 7, PAPER, PAPER_EDGE, 0.75)
-    sketch.text(rank, (left + 5, top + 6, left + (41 if rank == "10" else 33), top + 42), color, 0.035)
-    _suit(sketch, suit, right - 14, top + 17, 19, color)
+    sketch.text(rank, (left + 5, top + 6, left + (40 if rank == "10" else 33), top + 42), color, 0.035)
+    _suit(sketch, suit, right - (12 if rank == "10" else 14), top + 17, 17 if rank == "10" else 20, color)
     if rank in _PIPS:
         for x, y in _PIPS[rank]:
-            _suit(sketch, suit, (left + right) / 2 + 19 * x, 94 + 36 * y, 15, color, upside_down=y > 0)
+            _suit(sketch, suit, (left + right) / 2 + 19 * x, 96.5 + 33 * y, 15.5, color, upside_down=y > 0)
     elif rank == "A":
-        _suit(sketch, suit, (left + right) / 2, 94, 50, color)
+        _suit(sketch, suit, (left + right) / 2, 95, 54, color)
     else:
         _court(sketch, rank, suit, color)
     return sketch.array()
 
 
 def _court(sketch: _Sketch, rank: str, suit: str, color: Color) -> None:
-    sketch.box((11, 54, 64, 136), 3, (250, 240, 205), (60, 80, 150), 1.2)
-    _suit(sketch, suit, 37.5, 110, 36, color)
+    """King, queen or jack: a framed bust, and the same upside down below it."""
+    left, top, right, bottom = 10.0, 54.0, 65.0, 136.0
+    middle, waist = (left + right) / 2, (top + bottom) / 2
+    robe, trim = (RED, NAVY) if color == RED else (NAVY, RED)
+    sketch.box((left, top, right, bottom), 2.5, IVORY, NAVY, 1.2)
+    shoulders = ((left + 2, waist), (left + 6, 87), (middle - 8, 82), (middle + 8, 82), (right - 6, 87), (right - 2, waist))
+    sketch.polygon(shoulders, robe)
+    sketch.polygon(((middle - 9, 82), (middle + 9, 82), (middle + 3.5, waist), (middle - 3.5, waist)), GOLD)
+    sketch.polygon(((middle - 4.5, 82), (middle + 4.5, 82), (middle + 1.5, waist), (middle - 1.5, waist)), trim)
+    hair = {"K": BROWN, "Q": BLOND, "J": CHESTNUT}[rank]
+    length = {"K": 80, "Q": 85, "J": 82}[rank]
+    sketch.box((middle - 11, 66, middle + 11, length), 5, hair, None)
+    sketch.box((middle - 7.5, 65, middle + 7.5, 83), 7, SKIN, None)
+    for across in (-3.2, 3.2):
+        sketch.disc(middle + across, 73.5, 1.1, BLACK)
+    if rank == "K":
+        sketch.polygon(((middle - 8, 76.5), (middle, 78), (middle + 8, 76.5), (middle + 5, 84), (middle, 89), (middle - 5, 84)), hair)
+    sketch.box((middle - 2.4, 78.6, middle + 2.4, 80.2), 0.8, RED, None)
+    _headdress(sketch, rank, middle, robe)
+    _suit(sketch, suit, left + 6.5, top + 8, 10, color)
+    sketch.turned_copy((left + 1.5, top + 1.5, right - 1.5, waist), left + right, top + bottom)
+
+
+def _headdress(sketch: _Sketch, rank: str, middle: float, cloth: Color) -> None:
+    """A crown with a cross, a crown of pearls, or a cap with a feather."""
+    if rank == "J":
+        sketch.polygon(((middle - 12, 69), (middle - 9, 61), (middle + 9, 61), (middle + 12, 69)), cloth)
+        sketch.box((middle - 12, 66.5, middle + 12, 69.5), 1.2, GOLD, None)
+        feather = ((middle + 8, 67), (middle + 13, 60), (middle + 21, 56.5), (middle + 20, 62), (middle + 14, 66.5))
+        sketch.polygon(feather, LEAF)
+        return
+    peaks = (-10.0, 0.0, 10.0) if rank == "K" else (-10.0, -5.0, 0.0, 5.0, 10.0)
+    tip = 59.5 if rank == "K" else 60.5
+    outline = [(middle - 10, 69.5)]
+    for index, across in enumerate(peaks):
+        if index:
+            outline.append((middle + (across + peaks[index - 1]) / 2, 65.0))
+        outline.append((middle + across * 1.1, tip))
+    sketch.polygon([*outline, (middle + 10, 69.5)], CROWN)
+    for across in peaks:
+        sketch.disc(middle + across * 1.1, tip, 1.6, CROWN if rank == "K" else RED)
+    if rank == "K":
+        sketch.box((middle - 0.9, 55.5, middle + 0.9, 62), 0.4, CROWN, None)
+        sketch.box((middle - 2.8, 57, middle + 2.8, 58.8), 0.4, CROWN, None)
+    sketch.box((middle - 10.5, 67.5, middle + 10.5, 70), 1, cloth, None)
 
 
 @lru_cache(maxsize=256)
@@ -230,7 +281,7 @@ def _token(token: str, size: int) -> np.ndarray:
     elif token in "()":
         sketch.text(token, (2, 4, CELL_WIDTH - 2, 43), GOLD, 0.03)
     else:
-        _operator(sketch, token, CELL_WIDTH / 2, 24, 10, 2.6)
+        _operator(sketch, token, CELL_WIDTH / 2, 24, 11, 3.0)
     return sketch.array()
 
 
@@ -245,7 +296,7 @@ def _operator(sketch: _Sketch, token: str, x: float, y: float, reach: float, hal
         for down in (-9.0, 9.0):
             sketch.disc(x, y + down, 1.45 * half, GOLD)
     elif token == "*":
-        far, near = reach * 0.8, half * 1.35
+        far, near = reach * 0.9, half * 1.4
         for flip in (-1, 1):
             stroke = ((-far, near - far), (near - far, -far), (far, far - near), (far - near, far))
             sketch.polygon([(x + flip * across, y + down) for across, down in stroke], GOLD)

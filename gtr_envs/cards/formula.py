@@ -339,6 +339,8 @@ def _close_level(level: _Level, numbers: Numbers, goal: Fraction) -> Tokens | No
     found: Table = {}
     needed = goal - level.total
     for first, rest in _splits(numbers):
+        if level.pending is not None and not first:
+            continue
         if level == _START and not rest:
             _find_product(found, first, goal)
             continue
