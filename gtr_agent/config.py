@@ -1,0 +1,245 @@
+"""The settings of a run: validated, and printed back whole into the run's folder.
+
+A run's settings come from a preset or a TOML file, changed by ``--set section.key=value``. There is no inheritance between
+files: a preset is one whole file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gtr_envs.errors import SettingError
+
+TRAINING_SEED_STRIDE = 1_000_000_000
+"""Each kind of training episode has a range of seeds of its own, all far below the evaluation seeds."""
+
+Method = Literal["gtr-turbo-kl", "ppo"]
+
+
+class Section(BaseModel):
+    """A group of settings; a key that does not exist is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class EnvSettings(Section):
+    """The environment that is trained on."""
+
+    id: str = Field("gtr/Points24-v0", description="Gymnasium id of an environment that speaks the protocol")
+    invalid: Literal["penalty", "random"] = Field(
+        "penalty", description="an answer that cannot be read: costs 1 and changes nothing, or plays a random action"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=lambda: {"split": "train"}, description="options of the environment, such as split or illegal"
+    )
+
+
+class ModelSettings(Section):
+    """The model and its adapter."""
+
+    base: str = Field(
+        "tiny", description="a folder in the Hugging Face layout, a name on the hub, or 'tiny' to make the tiny model"
+    )
+    adapter: Literal["lora", "none"] = Field(
+        "lora", description="warm start: train a LoRA adapter, or all weights ('none'); RL always trains an adapter"
+    )
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: float = Field(32.0, gt=0, description="the adapter's change is scaled by alpha / rank")
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_vision: bool = Field(False, description="adapt the vision tower's linear layers too, as the paper does")
+    attention: Literal["eager", "sdpa"] = Field("eager", description="attention kernels; eager trains fastest on a CPU")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
+
+
+class SftSettings(Section):
+    """The supervised warm start on the solver's episodes."""
+
+    episodes: int = Field(2000, ge=1, description="solver episodes whose turns are shown with their pictures")
+    text_episodes: int = Field(0, ge=0, description="more solver episodes, learned without picture and prompt")
+    thoughts: Literal["chain", "search"] = Field("chain", description="how the solver thinks aloud")
+    steps: int = Field(1000, ge=1)
+    batch_size: int = Field(32, ge=1, description="turns with picture in a step")
+    text_batch_size: int = Field(0, ge=0, description="turns without picture in a step")
+    micro_batch_size: int = Field(64, ge=1, description="turns in one forward pass")
+    first_turn_share: float = Field(0.5, ge=0, le=1, description="share of an episode's first turns in a batch")
+    learning_rate: float = Field(3e-3, gt=0)
+    warmup_steps: int = Field(30, ge=0)
+    weight_decay: float = Field(0.1, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    eval_every: int = Field(400, ge=0, description="steps between looks at the agent's play; 0 for never")
+    eval_episodes: int = Field(64, ge=1)
+
+
+class RolloutSettings(Section):
+    """How turns are collected."""
+
+    num_envs: int = Field(64, ge=1)
+    turns: int = Field(16, ge=1, description="turns per environment and update")
+    temperature: float = Field(1.0, gt=0)
+    max_new_tokens: int = Field(96, ge=1)
+    format_reward: float = Field(0.0, description="added to the reward of an answer that was read strictly")
+    repaired_reward: float = Field(0.0, description="added to the reward of an answer that had to be repaired")
+
+
+class PpoSettings(Section):
+    """Proximal policy optimisation (https://arxiv.org/abs/1707.06347) over turns."""
+
+    updates: int = Field(15, ge=1)
+    epochs: int = Field(4, ge=1)
+    batch_size: int = Field(128, ge=1, description="turns in one optimiser step")
+    micro_batch_size: int = Field(64, ge=1, description="turns in one forward pass; changes memory, not results")
+    learning_rate: float = Field(4e-4, gt=0)
+    final_learning_rate: float = Field(0.0, ge=0, description="reached at the last update by a cosine")
+    adam_beta2: float = Field(0.98, gt=0, lt=1)
+    adam_eps: float = Field(1e-7, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    ratio: Literal["turn", "token"] = Field("turn", description="the importance ratio is of whole turns or of tokens")
+    clip_range: float = Field(0.2, gt=0)
+    thought_coef: float = Field(0.5, ge=0, description="weight of the thought's log-prob beside the action's (lambda)")
+    value_coef: float = Field(0.5, ge=0)
+    value_hidden: tuple[int, ...] = Field((256,), description="widths of the value head's hidden layers")
+    value_learning_rate: float = Field(1e-3, gt=0)
+    value_detach: bool = Field(True, description="the value head does not train the model below it")
+    gamma: float = Field(0.95, ge=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    whiten_advantages: bool = True
+
+
+class GuidanceSettings(Section):
+    """The teacher's part (GTR-Turbo, https://arxiv.org/abs/2512.13043)."""
+
+    beta: float = Field(10.0, ge=0, description="reward lost per nat of mean KL a thought token")
+    estimator: Literal["k1", "clip", "abs", "k3"] = Field("clip", description="of the per-token reverse KL")
+
+
+class MergeSettings(Section):
+    """How checkpoints become the teacher (TIES, https://arxiv.org/abs/2306.01708)."""
+
+    method: Literal["ties", "linear"] = "ties"
+    density: float = Field(0.8, gt=0, le=1, description="share of entries of each weight change that trimming keeps")
+    weights: Literal["ema", "sma"] = Field("ema", description="all checkpoints alike, or the newer ones more")
+    ema_alpha: float = Field(0.5, gt=0, le=1, description="weight of the newest checkpoint")
+    every: int = Field(1, ge=1, description="updates between merges")
+
+
+class Settings(Section):
+    """All settings of a run."""
+
+    method: Method = Field("gtr-turbo-kl", description="gtr-turbo-kl, or ppo: the same without a teacher")
+    seed: int = Field(0, ge=0, le=900)
+    threads: int = Field(0, ge=0, description="CPU threads for torch; 0 leaves torch's choice")
+    keep_checkpoints: int = Field(0, ge=0, description="how many checkpoints stay on disk; 0 keeps all")
+    env: EnvSettings = Field(default_factory=EnvSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    sft: SftSettings = Field(default_factory=SftSettings)
+    rollout: RolloutSettings = Field(default_factory=RolloutSettings)
+    ppo: PpoSettings = Field(default_factory=PpoSettings)
+    guidance: GuidanceSettings = Field(default_factory=GuidanceSettings)
+    merge: MergeSettings = Field(default_factory=MergeSettings)
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> Settings:
+        turns = self.rollout.num_envs * self.rollout.turns
+        if self.ppo.batch_size > turns:
+            raise ValueError(
+                f"ppo.batch_size={self.ppo.batch_size} is more than an update's turns, "
+                f"rollout.num_envs * rollout.turns = {turns}"
+            )
+        return self
+
+    def training_seed(self, kind: Literal["demonstrations", "text", "rollout", "monitor"], index: int) -> int:
+        """The seed of a training episode: its own range for each kind and run seed, below the evaluation seeds."""
+        kinds = ("demonstrations", "text", "rollout", "monitor")
+        return (kinds.index(kind) * 2 + 1) * TRAINING_SEED_STRIDE + self.seed * 1_000_000 + index
+
+
+def preset_names() -> list[str]:
+    """The names of the presets that come with the package."""
+    folder = resources.files("gtr_agent") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_settings(
+    preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = ()
+) -> Settings:
+    """Read settings.
+
+    Args:
+        preset: the name of a preset that comes with the package.
+        file: a TOML file instead of a preset.
+        overrides: ``section.key=value`` each; the value is TOML, and what is no TOML is taken as text.
+
+    Raises:
+        SettingError: an unknown preset, file, key or value; the message names it.
+    """
+    if preset is not None and file is not None:
+        raise SettingError("give a preset or a configuration file, not both")
+    content: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in preset_names():
+            raise SettingError(f"unknown preset {preset!r}; there are: {', '.join(preset_names())}")
+        content = tomllib.loads((resources.files("gtr_agent") / "presets" / f"{preset}.toml").read_text("utf-8"))
+    if file is not None:
+        try:
+            content = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise SettingError(f"cannot read the configuration {file}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingError(f"{file} is no TOML: {error}") from error
+    for override in overrides:
+        _apply_override(content, override)
+    return validate_settings(content)
+
+
+def validate_settings(content: dict[str, Any]) -> Settings:
+    """Settings from plain values.
+
+    Raises:
+        SettingError: names the first few that are wrong, with what was given and what is allowed.
+    """
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise SettingError("; ".join(_explain(item) for item in error.errors()[:3])) from error
+
+
+def _explain(item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"]) or "settings"
+    if item["type"] == "extra_forbidden":
+        section: Any = Settings
+        for part in item["loc"][:-1]:
+            section = section.model_fields[str(part)].annotation
+        return f"unknown setting {place}; known here: {', '.join(section.model_fields)}"
+    return f"{place}={item['input']!r}: {item['msg']}" if place != "settings" else str(item["msg"])
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    """Put one ``section.key=value`` into the plain values."""
+    name, separator, text = override.partition("=")
+    keys = [key.strip() for key in name.split(".")]
+    if not separator or not all(keys):
+        raise SettingError(f"--set {override!r} is not of the form section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    target = content
+    for key in keys[:-1]:
+        target = target.setdefault(key, {})
+        if not isinstance(target, dict):
+            raise SettingError(f"--set {override!r}: {key} is a setting, not a section")
+    target[keys[-1]] = value
+
+
+def settings_to_toml(settings: Settings) -> str:
+    """The settings as TOML, whole."""
+    import tomli_w
+
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))

@@ -1,0 +1,182 @@
+"""A Hugging Face vision-language model as the trainer sees it: load it, lay out a batch, get log-probs of answers.
+
+Nothing here knows which model it is: any image-text-to-text model with a chat template serves, and the tiny one is one of
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gtr_envs.errors import CheckpointError
+from gtr_envs.protocol import Answer, build_messages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin
+
+Precision = Literal["float32", "bfloat16"]
+AttentionName = Literal["eager", "sdpa"]
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Prompts of a batch of turns, padded on the left so that every answer starts at the same column.
+
+    Attributes:
+        inputs: what the processor made: ``input_ids``, ``attention_mask`` (turns, prompt tokens), ``mm_token_type_ids``
+            where the model wants them, and the pictures' tensors (``pixel_values``, ``image_grid_thw``, ...).
+    """
+
+    inputs: dict[str, Tensor]
+
+    @property
+    def width(self) -> int:
+        return int(self.inputs["input_ids"].shape[1])
+
+    def to(self, device: torch.device | str) -> PromptBatch:
+        return PromptBatch({name: tensor.to(device) for name, tensor in self.inputs.items()})
+
+
+def load_model(path: str | Path, attention: AttentionName = "sdpa", device: str = "cpu") -> PreTrainedModel:
+    """Load a model's weights in float32 on the CPU and in their own precision elsewhere.
+
+    Args:
+        path: a folder in the Hugging Face layout, or a name on the hub.
+        attention: which attention kernels to use.
+        device: where the model goes.
+
+    Raises:
+        CheckpointError: there is no model that can be read there.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(str(path), dtype=dtype, attn_implementation=attention)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"no model can be read from {path}: {_first_line(error)}") from error
+    except Exception as error:  # safetensors' own error class is not public
+        if type(error).__module__.split(".")[0] not in {"safetensors", "safetensors_rust"}:
+            raise
+        raise CheckpointError(f"the weights in {path} are damaged: {_first_line(error)}") from error
+    return model.to(device).eval()
+
+
+def load_processor(path: str | Path) -> ProcessorMixin:
+    """Load a model's processor: its tokenizer, chat template and image processor.
+
+    Raises:
+        CheckpointError: there is none, or it has no image processor or no chat template.
+    """
+    from importlib.util import find_spec
+
+    from transformers import AutoProcessor
+
+    if find_spec("torchvision") is None:
+        import gtr_agent.processor  # noqa: F401  registers the processor that does without torchvision
+    try:
+        processor = AutoProcessor.from_pretrained(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"no processor can be read from {path}: {_first_line(error)}") from error
+    if getattr(processor, "image_processor", None) is None:
+        raise CheckpointError(f"the model in {path} has no image processor; a vision-language model is needed")
+    if processor.chat_template is None:
+        raise CheckpointError(f"the processor in {path} has no chat template")
+    processor.tokenizer.padding_side = "left"
+    return processor
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def encode_prompts(processor: Any, prompts: Sequence[str], frames: Sequence[np.ndarray]) -> PromptBatch:
+    """Lay out prompts with their pictures.
+
+    Args:
+        processor: the model's processor.
+        prompts: the text of each turn.
+        frames: (height, width, 3) uint8 each.
+    """
+    texts = [
+        processor.apply_chat_template(build_messages(prompt), add_generation_prompt=True, tokenize=False)
+        for prompt in prompts
+    ]
+    images = [[frame] for frame in frames]
+    return PromptBatch(dict(processor(text=texts, images=images, return_tensors="pt", padding=True)))
+
+
+def end_token(processor: Any) -> int:
+    """The token that ends an answer."""
+    return int(processor.tokenizer.eos_token_id)
+
+
+def encode_answers(processor: Any, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+    """The tokens of answers, each with the closing end token, and the characters ``[start, end)`` of each token."""
+    encoded = processor.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+    end = end_token(processor)
+    tokens = [[*ids, end] for ids in encoded["input_ids"]]
+    offsets = [
+        [*spans, (len(text), len(text))] for text, spans in zip(texts, encoded["offset_mapping"], strict=True)
+    ]
+    return tokens, offsets
+
+
+def action_token_mask(answer: Answer, offsets: Sequence[tuple[int, int]]) -> list[bool]:
+    """Which tokens belong to the action: those that overlap its characters, and the end token if it closes the action.
+
+    All other tokens are thought. The answer's status does not matter; an invalid one is all thought.
+    """
+    if answer.action_span is None:
+        return [False] * len(offsets)
+    start, end = answer.action_span
+    return [low < end and high > start or (low == high == end and low > start) for low, high in offsets]
+
+
+def pad_right(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
+    """Rows of tokens as one tensor, padded on the right, and its mask; both (rows, longest), int64 and bool."""
+    longest = max((len(row) for row in rows), default=0)
+    tokens = torch.full((len(rows), longest), value, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+        mask[index, : len(row)] = True
+    return tokens, mask
+
+
+def join(prompt: PromptBatch, answers: Tensor, answer_mask: Tensor) -> dict[str, Tensor]:
+    """Model inputs for prompts followed by their answers; answers and mask are (turns, answer tokens)."""
+    inputs = dict(prompt.inputs)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], answers], dim=1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], answer_mask.long()], dim=1)
+    if "mm_token_type_ids" in inputs:
+        types = inputs["mm_token_type_ids"]
+        inputs["mm_token_type_ids"] = torch.cat([types, types.new_zeros(answers.shape)], dim=1)
+    return inputs
+
+
+def autocast(precision: Precision, device_type: str) -> Any:
+    """The context in which forward passes run."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device_type, dtype=torch.bfloat16)
+
+
+@contextmanager
+def inference(model: torch.nn.Module) -> Iterator[None]:
+    """No gradients and no dropout; the model's mode is put back afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
