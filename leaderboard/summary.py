@@ -1,0 +1,225 @@
+"""The figures of one evaluation, computed from its episodes alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gtr_envs.episode import Episode, StopReason, episode_seeds
+from gtr_envs.errors import ResultError
+from leaderboard.records import (
+    EPISODES,
+    META,
+    SCHEMA_VERSION,
+    RunMeta,
+    is_result,
+    read_episodes,
+    read_meta,
+    read_wall_seconds,
+)
+from leaderboard.stats import Interval, bootstrap_mean, wilson
+
+FACES = {"a": 1, "j": 10, "q": 10, "k": 10, "ace": 1, "jack": 10, "queen": 10, "king": 10}
+
+
+@dataclass(frozen=True)
+class SuccessRate:
+    """Successes among episodes, with Wilson's interval."""
+
+    n: int
+    successes: int
+    rate: Interval
+
+    @classmethod
+    def of(cls, episodes: Sequence[Episode]) -> SuccessRate:
+        """Count them; a crashed episode is a failure."""
+        successes = sum(episode.success for episode in episodes)
+        return cls(len(episodes), successes, wilson(successes, len(episodes)))
+
+
+@dataclass(frozen=True)
+class CardReading:
+    """How well the cards were read: ``accuracy`` over all cards of the ``turns`` whose answers named cards."""
+
+    turns: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one evaluation.
+
+    Attributes:
+        n_episodes, n_solvable: episodes played, and those whose hand has a solution.
+        success: over all episodes.
+        success_train, success_test: over hands of multisets that training may use, and of those that are held out.
+        episode_return: mean undiscounted return with its bootstrap interval.
+        terminated, truncated, crashed: how episodes ended.
+        illegal_rate, invalid_answer_rate, repaired_rate: shares of all turns.
+        card_reading: None where no answer named any cards.
+        steps_mean: turns an episode.
+        thought_tokens_mean: thought tokens a turn.
+        tokens_out: all tokens generated.
+        wall_s: seconds of playing, None if not known.
+    """
+
+    n_episodes: int
+    n_solvable: int
+    success: SuccessRate
+    success_train: SuccessRate
+    success_test: SuccessRate
+    episode_return: Interval
+    terminated: int
+    truncated: int
+    crashed: int
+    illegal_rate: float
+    invalid_answer_rate: float
+    repaired_rate: float
+    card_reading: CardReading | None
+    steps_mean: float
+    thought_tokens_mean: float
+    tokens_out: int
+    wall_s: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluation, read back: where it lies, its settings, its episodes sorted by seed, its figures."""
+
+    folder: Path
+    meta: RunMeta
+    episodes: tuple[Episode, ...]
+    summary: Summary
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``summary.json`` holds: who and where, then the figures."""
+        meta = self.meta
+        head = {"agent": meta.agent, "env_id": meta.env_id, "split": meta.split, "rules": meta.rules, "seed": meta.seed}
+        return {"schema_version": SCHEMA_VERSION, **head, **asdict(self.summary)}
+
+
+def card_value(text: Any) -> int | None:
+    """The value of a card as an agent may write it: ``7``, ``"7"``, ``"K"``, ``"10S"``, ``"queen"``; else None."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    if not isinstance(text, str):
+        return None
+    word = text.strip().lower()
+    for candidate in (word, word[:-1] if word[-1:] in set("hdsc♥♦♠♣") else word):
+        if candidate in FACES:
+            return FACES[candidate]
+        if candidate.isascii() and candidate.isdigit() and len(candidate) < 4:
+            return int(candidate)
+    return None
+
+
+def read_cards(episodes: Iterable[Episode]) -> CardReading | None:
+    """Compare the cards that answers name with the cards on the table.
+
+    A card counts as read if its value is named, in whatever order; naming more cards than there are costs accuracy.
+
+    Args:
+        episodes: with ``numbers`` in their info.
+
+    Returns:
+        the accuracy over all cards, None if no answer names cards.
+    """
+    turns, right, shown = 0, 0, 0
+    for episode in episodes:
+        numbers = episode.info.get("numbers")
+        for turn in episode.turns:
+            named = turn.fields.get("cards")
+            if not numbers or not isinstance(named, list):
+                continue
+            turns += 1
+            right += (Counter(map(card_value, named)) & Counter(numbers)).total()
+            shown += max(len(numbers), len(named))
+    return CardReading(turns, right / shown) if turns else None
+
+
+def _share(part: float, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def summarise(episodes: Sequence[Episode], wall_s: float | None = None) -> Summary:
+    """The figures of these episodes.
+
+    Args:
+        episodes: all episodes of one evaluation, crashed ones included.
+        wall_s: seconds that playing them took.
+    """
+    n_turns = sum(episode.steps for episode in episodes)
+    stops = Counter(episode.stop for episode in episodes)
+    return Summary(
+        n_episodes=len(episodes),
+        n_solvable=sum(bool(episode.info.get("solvable")) for episode in episodes),
+        success=SuccessRate.of(episodes),
+        success_train=SuccessRate.of([e for e in episodes if e.info.get("hand_split") == "train"]),
+        success_test=SuccessRate.of([e for e in episodes if e.info.get("hand_split") == "test"]),
+        episode_return=bootstrap_mean([episode.episode_return for episode in episodes]),
+        terminated=stops[StopReason.TERMINATED],
+        truncated=stops[StopReason.TRUNCATED],
+        crashed=stops[StopReason.CRASHED],
+        illegal_rate=_share(sum(episode.n_illegal for episode in episodes), n_turns),
+        invalid_answer_rate=_share(sum(episode.n_invalid for episode in episodes), n_turns),
+        repaired_rate=_share(sum(episode.n_repaired for episode in episodes), n_turns),
+        card_reading=read_cards(episodes),
+        steps_mean=_share(n_turns, len(episodes)),
+        thought_tokens_mean=_share(sum(episode.thought_tokens for episode in episodes), n_turns),
+        tokens_out=sum(episode.tokens for episode in episodes),
+        wall_s=wall_s,
+    )
+
+
+def load_result(folder: Path) -> Result:
+    """Read one evaluation's folder.
+
+    Raises:
+        ResultError: its files are missing or damaged, or hold episodes that were never asked for.
+    """
+    meta = read_meta(folder)
+    episodes, _ = read_episodes(folder)
+    strangers = {episode.seed for episode in episodes} - set(episode_seeds(meta.seed, meta.n_episodes))
+    if strangers:
+        raise ResultError(f"{folder / EPISODES} holds seed {min(strangers)}, which {META} did not ask for")
+    return Result(folder, meta, tuple(episodes), summarise(episodes, read_wall_seconds(folder, len(episodes))))
+
+
+def find_results(paths: Sequence[Path]) -> list[Result]:
+    """Read all evaluations in and below some folders.
+
+    Args:
+        paths: folders; one evaluation's or any that contains some.
+
+    Returns:
+        each evaluation once, in the order of their folders' names; unfinished ones too (they have
+        fewer episodes than ``meta.n_episodes``).
+
+    Raises:
+        ResultError: a path is no folder, holds no evaluation, or one that is damaged; or two folders hold the same
+            agent on the same hands.
+    """
+    folders: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise ResultError(f"no folder {path}; gtr-bench eval --out {path} makes one")
+        found = [file.parent for file in sorted(path.rglob(META)) if is_result(file.parent)]
+        if not found:
+            raise ResultError(f"{path} holds no results; gtr-bench eval --out {path} makes some")
+        folders.update({folder.resolve(): folder for folder in found})
+    results = [load_result(folders[key]) for key in sorted(folders)]
+    seen: dict[tuple[object, ...], Path] = {}
+    for result in results:
+        meta = result.meta
+        key = (meta.agent, meta.env_id, meta.rules, meta.split, meta.seed)
+        if key in seen:
+            raise ResultError(
+                f"{seen[key]} and {result.folder} both hold agent {meta.agent!r} on {meta.env_id}, split {meta.split}, "
+                f"seed {meta.seed}; evaluate one of them again under another --name, or leave it out"
+            )
+        seen[key] = result.folder
+    return results
