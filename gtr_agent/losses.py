@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gtr_envs.errors import SettingError
+
 KLEstimator = Literal["k1", "clip", "abs", "k3"]
 KL_ESTIMATORS: tuple[KLEstimator, ...] = ("k1", "clip", "abs", "k3")
 
@@ -178,7 +180,7 @@ def kl_per_token(agent_lp: Tensor, teacher_lp: Tensor, estimator: KLEstimator) -
         The estimates in nats, the same shape.
 
     Raises:
-        ValueError: an unknown estimator.
+        SettingError: an unknown estimator.
 
     Source: GTR-Turbo (2512.13043), the reverse KL of the KL variant and its estimator ablation; Schulman's note.
     """
@@ -191,7 +193,7 @@ def kl_per_token(agent_lp: Tensor, teacher_lp: Tensor, estimator: KLEstimator) -
         return difference.abs()
     if estimator == "k3":
         return torch.expm1(-difference) + difference
-    raise ValueError(f"Unknown KL estimator {estimator!r}: it is one of {', '.join(KL_ESTIMATORS)}.")
+    raise SettingError(f"Unknown KL estimator {estimator!r}: it is one of {', '.join(KL_ESTIMATORS)}.")
 
 
 def thought_kl(agent_lp: Tensor, teacher_lp: Tensor, thought_mask: Tensor, estimator: KLEstimator) -> Tensor:

@@ -7,8 +7,8 @@ A *task vector* is the weight change of a checkpoint from the base model. For a 
 (`lora_delta`). With trimmed task vectors ``d_i`` and weights ``w_i``, entry by entry:
 
 * the elected sign is that of ``sum_i w_i * d_i`` (positive where the sum is exactly zero, as PEFT does);
-* the merged entry is ``sum_i w_i * d_i / sum_i w_i``, both sums over those ``i`` whose ``d_i`` has the elected sign, and
-  zero where there is none (entries that were trimmed have no sign and take no part).
+* the merged entry is ``sum_i w_i * d_i / sum_i w_i``, both sums over those ``i`` whose ``d_i`` has the elected sign,
+  and zero where there is none (entries that were trimmed have no sign and take no part).
 
 Both need only four running sums for an entry: of the positive parts, of their weights, of the negative parts and of
 their weights. So a merge over all checkpoints so far costs the same at every update, however many there are, and
@@ -32,6 +32,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from gtr_envs.errors import CheckpointError, SettingError
 
 MergeMethod = Literal["ties", "linear"]
 
@@ -70,7 +72,7 @@ def trim(delta: Tensor, density: float) -> Tensor:
         A tensor of the same shape and type.
 
     Raises:
-        ValueError: the density is outside 0 to 1.
+        SettingError: the density is outside 0 to 1.
 
     Source: TIES-Merging, section 4, step 1 ("trim").
     """
@@ -101,7 +103,8 @@ def ties_merge(deltas: Sequence[Tensor], weights: Sequence[float], density: floa
         The merged task vector in float32, of the same shape.
 
     Raises:
-        ValueError: no task vector, another number of weights, a weight that is not positive and finite, a bad density.
+        ValueError: no task vector, another number of weights, a weight that is not positive and finite.
+        SettingError: the density is outside 0 to 1.
 
     Source: TIES-Merging, section 4 and algorithm 1, with weights as at the head of this file.
     """
@@ -133,7 +136,7 @@ def ema_weights(count: int, alpha: float) -> list[float]:
         ``alpha * (1 - alpha)^(count - 1 - i)`` for the others.
 
     Raises:
-        ValueError: alpha is not above 0 and at most 1.
+        SettingError: alpha is not above 0 and at most 1.
 
     Source: GTR-Turbo, EMA: ``merged^(k) = alpha * pi^(k-1) + (1 - alpha) * merged^(k-1)``.
     """
@@ -153,7 +156,7 @@ class RunningTies:
         alpha: None for equal weights (SMA), or the weight of a new checkpoint (EMA).
 
     Raises:
-        ValueError: an unknown method, a density outside 0 to 1, an alpha that is not above 0 and at most 1.
+        SettingError: an unknown method, a density outside 0 to 1, an alpha that is not above 0 and at most 1.
 
     A limit worth knowing: with EMA at alpha 0.5 float32 forgets an entry that was trimmed away in the last 120 or so
     checkpoints on end (its sum and its weight both fade to zero); it is then merged as zero.
@@ -161,7 +164,7 @@ class RunningTies:
 
     def __init__(self, method: MergeMethod = "ties", density: float = 0.8, alpha: float | None = None) -> None:
         if method not in ("ties", "linear"):
-            raise ValueError(f"Unknown merge method {method!r}: it is 'ties' or 'linear'.")
+            raise SettingError(f"Unknown merge method {method!r}: it is 'ties' or 'linear'.")
         check_density(density)
         if alpha is not None:
             check_alpha(alpha)
@@ -273,7 +276,7 @@ class RunningTies:
             state: what `state_dict` gave.
 
         Raises:
-            ValueError: an entry is missing or unknown. Nothing is changed then.
+            CheckpointError: an entry is missing or unknown. Nothing is changed then.
         """
         sums: dict[str, dict[str, Tensor]] = {}
         for full_name, values in state.items():
@@ -281,27 +284,27 @@ class RunningTies:
                 continue
             key, _, name = full_name.partition("/")
             if key not in _SUMS or not name:
-                raise ValueError(f"Unknown entry {full_name!r} in the saved state of a merge.")
+                raise CheckpointError(f"Unknown entry {full_name!r} in the saved state of a merge.")
             sums.setdefault(name, {})[key] = values.detach().float().clone()
         missing = [key for key in (_TOTAL_WEIGHT, _COUNT) if key not in state]
         missing += [f"{key}/{name}" for name, parts in sums.items() for key in _SUMS if key not in parts]
         if missing:
-            raise ValueError(f"The saved state of a merge lacks {', '.join(missing)}.")
+            raise CheckpointError(f"The saved state of a merge lacks {', '.join(missing)}.")
         self._sums = sums
         self.total_weight = float(state[_TOTAL_WEIGHT].item())
         self.count = int(state[_COUNT].item())
 
 
 def check_density(density: float) -> None:
-    """Raises ValueError where `density` is not from 0 to 1."""
+    """Raises SettingError where `density` is not from 0 to 1."""
     if not 0.0 <= density <= 1.0:
-        raise ValueError(f"The density is the share of entries to keep, from 0 to 1; got {density}.")
+        raise SettingError(f"The density is the share of entries to keep, from 0 to 1; got {density}.")
 
 
 def check_alpha(alpha: float) -> None:
-    """Raises ValueError where `alpha` is not above 0 and at most 1."""
+    """Raises SettingError where `alpha` is not above 0 and at most 1."""
     if not 0.0 < alpha <= 1.0:
-        raise ValueError(f"The EMA weight alpha must be above 0 and at most 1, got {alpha}.")
+        raise SettingError(f"The EMA weight alpha must be above 0 and at most 1, got {alpha}.")
 
 
 def _check_weight(weight: float) -> None:
@@ -310,6 +313,5 @@ def _check_weight(weight: float) -> None:
 
 
 def _divide(mass: Tensor, weight: Tensor) -> Tensor:
-    """``mass / weight``, 0 where the weight is 0."""
-    some = weight > 0
-    return torch.where(some, mass / torch.where(some, weight, 1.0), 0.0)
+    """``mass / weight``, and 0 where the weight is 0 (the mass is 0 there)."""
+    return mass / weight.clamp(min=torch.finfo(weight.dtype).tiny)

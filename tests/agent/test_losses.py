@@ -18,6 +18,7 @@ from gtr_agent.losses import (
     turn_log_prob,
     value_loss,
 )
+from gtr_envs.errors import SettingError
 
 NAN = float("nan")
 
@@ -128,7 +129,7 @@ def test_k1_and_k3_are_unbiased(estimator: KLEstimator) -> None:
 
 
 def test_an_unknown_estimator_is_an_error() -> None:
-    with pytest.raises(ValueError, match="k1, clip, abs, k3"):
+    with pytest.raises(SettingError, match="k1, clip, abs, k3"):
         kl_per_token(torch.zeros(1), torch.zeros(1), "k2")  # type: ignore[arg-type]
 
 

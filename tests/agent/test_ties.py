@@ -10,6 +10,7 @@ from peft.utils import merge_utils
 from safetensors.torch import load, save
 
 from gtr_agent.ties import RunningTies, ema_weights, lora_delta, ties_merge, trim
+from gtr_envs.errors import CheckpointError, SettingError
 
 
 def random_deltas(count: int, shape: tuple[int, ...] = (6, 7), seed: int = 0) -> list[torch.Tensor]:
@@ -58,9 +59,9 @@ def test_trim_leaves_its_input_alone() -> None:
 
 @pytest.mark.parametrize("density", [-0.1, 1.01, float("nan")])
 def test_a_density_outside_0_to_1_is_an_error(density: float) -> None:
-    with pytest.raises(ValueError, match="from 0 to 1"):
+    with pytest.raises(SettingError, match="from 0 to 1"):
         trim(torch.zeros(3), density)
-    with pytest.raises(ValueError, match="from 0 to 1"):
+    with pytest.raises(SettingError, match="from 0 to 1"):
         RunningTies(density=density)
 
 
@@ -196,11 +197,11 @@ def test_a_damaged_state_is_an_error_and_changes_nothing() -> None:
     merge.update({"layer": torch.tensor([1.0, 2.0])})
     state = merge.state_dict()
     before = merge.merged()["layer"]
-    with pytest.raises(ValueError, match="lacks negative_sum/layer"):
+    with pytest.raises(CheckpointError, match="lacks negative_sum/layer"):
         merge.load_state_dict({key: value for key, value in state.items() if key != "negative_sum/layer"})
-    with pytest.raises(ValueError, match="lacks total_weight"):
+    with pytest.raises(CheckpointError, match="lacks total_weight"):
         merge.load_state_dict({key: value for key, value in state.items() if key != "total_weight"})
-    with pytest.raises(ValueError, match="Unknown entry 'surprise/layer'"):
+    with pytest.raises(CheckpointError, match="Unknown entry 'surprise/layer'"):
         merge.load_state_dict({**state, "surprise/layer": torch.zeros(2)})
     assert torch.equal(merge.merged()["layer"], before)
 
@@ -223,9 +224,9 @@ def test_checkpoints_that_do_not_fit_are_errors_and_change_nothing() -> None:
 
 
 def test_bad_settings_are_errors() -> None:
-    with pytest.raises(ValueError, match="'ties' or 'linear'"):
+    with pytest.raises(SettingError, match="'ties' or 'linear'"):
         RunningTies("slerp")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="above 0 and at most 1"):
+    with pytest.raises(SettingError, match="above 0 and at most 1"):
         RunningTies(alpha=0.0)
     with pytest.raises(ValueError, match="from 0 to 1"):
         RunningTies().decay(1.5)
