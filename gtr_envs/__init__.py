@@ -1,4 +1,4 @@
-"""Visual environments for agents that see pictures and act by text. Importing this package registers them with Gymnasium.
+"""Visual environments for agents that see pictures and act by text; importing this package registers them.
 
 The entry points are strings: nothing heavy is imported until `gymnasium.make` builds an environment.
 """

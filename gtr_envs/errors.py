@@ -1,7 +1,7 @@
 """The named errors of the project. Each message says what was given, what is allowed and, where it helps, what to run.
 
-Every class inherits from `GtrError`, so that one `except` catches them all, and from the standard class that it resembles, so that
-code which knows nothing of this project still handles it.
+Every class inherits from `GtrError`, so that one `except` catches them all, and from the standard class that it
+resembles, so that code which knows nothing of this project still handles it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class UnknownEnvironmentError(GtrError, KeyError):
     """An environment id that is not registered."""
 
     def __str__(self) -> str:
+        """The message, plain."""
         # KeyError shows the repr of its argument; a message for people must not come out in quotation marks.
         return Exception.__str__(self)
 

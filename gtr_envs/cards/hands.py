@@ -1,7 +1,7 @@
 """Cards, hands, and which hands can make 24: the value multisets, their split into training and test, and the deal.
 
-A card is a string, rank then suit: "AH", "10S", "KD". Its value is 1 for an ace, the number for 2 to 10, and 10 for J, Q and K, so a
-hand of four cards has one of the 715 multisets of four values in 1..10.
+A card is a string, rank then suit: "AH", "10S", "KD". Its value is 1 for an ace, the number for 2 to 10, and 10 for
+J, Q and K, so a hand of four cards has one of the 715 multisets of four values in 1..10.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ HAND_FILTERS: tuple[HandFilter, ...] = ("solvable", "all")
 SPLITS: tuple[Split, ...] = ("all", "train", "test")
 TEST_SHARE = 0.2
 
-# The 149 multisets of four values in 1..10 that cannot make 24 (t = 10). Kept as data because finding them takes a search over all 715;
-# the tests run that search and compare.
+# The 149 multisets of four values in 1..10 that cannot make 24 (t = 10). Kept as data, because finding them takes a
+# search over all 715; the tests make that search and compare.
 _UNSOLVABLE_TEXT = """
 1111 1112 1113 1114 1115 1116 1117 1119 111t 1122 1123 1124 1125 1133 1159 115t 1167 116t 1177 1178 1179 1189 118t 1199
 119t 11tt 1222 1223 1299 129t 12tt 1355 147t 148t 1499 1557 1558 1577 1667 1677 1678 16tt 1777 1778 17tt 1899 189t 18tt
@@ -56,8 +56,9 @@ def card_value(card: str) -> int:
     try:
         return _CARD_VALUES[card]
     except (KeyError, TypeError):
+        ranks, suits = ", ".join(RANKS), ", ".join(SUITS)
         raise HandError(
-            f"unknown card {card!r}: a card is a rank ({', '.join(RANKS)}) followed by a suit ({', '.join(SUITS)}), such as '10S'"
+            f"unknown card {card!r}: expected a rank ({ranks}) and a suit ({suits}), such as '10S'"
         ) from None
 
 
@@ -96,17 +97,15 @@ def hand_values(cards: Sequence[str]) -> tuple[int, ...]:
 
 def _multiset(numbers: Sequence[int]) -> tuple[int, ...]:
     """The values in ascending order, checked."""
-    multiset = tuple(sorted(int(number) for number in numbers))
-    if len(multiset) != HAND_SIZE or multiset[0] < 1 or multiset[-1] > 10:
+    multiset = tuple(sorted(numbers))
+    if len(multiset) != HAND_SIZE or not all(number in range(1, 11) for number in multiset):
         raise HandError(f"expected {HAND_SIZE} values between 1 and 10, got {tuple(numbers)!r}")
     return multiset
 
 
 @lru_cache(maxsize=1)
 def _unsolvable() -> frozenset[tuple[int, ...]]:
-    return frozenset(
-        tuple(10 if digit == "t" else int(digit) for digit in word) for word in _UNSOLVABLE_TEXT.split()
-    )
+    return frozenset(tuple(10 if digit == "t" else int(digit) for digit in word) for word in _UNSOLVABLE_TEXT.split())
 
 
 @lru_cache(maxsize=1)
@@ -137,7 +136,8 @@ def is_solvable(numbers: Sequence[int]) -> bool:
 def _test_multisets() -> frozenset[tuple[int, ...]]:
     """The held-out multisets: the first fifth of the solvable and of the unsolvable ones in the order of a hash.
 
-    The hash of the text "1-5-5-7" depends on nothing but the values, so the split is the same on every machine and for ever.
+    The hash of a text such as "1-5-5-7" depends on nothing but the values, so the split is the same everywhere, for
+    ever.
     """
 
     def digest(multiset: tuple[int, ...]) -> str:
@@ -152,8 +152,8 @@ def _test_multisets() -> frozenset[tuple[int, ...]]:
 def hand_split(numbers: Sequence[int]) -> Literal["train", "test"]:
     """Which side of the fixed split a hand's multiset of values is on.
 
-    A fifth of the 715 multisets, drawn separately from the solvable and the unsolvable ones, is held out as "test": 113 of 566 and 30
-    of 149.
+    A fifth of the 715 multisets, taken separately from the solvable and the unsolvable ones, is held out as "test":
+    113 of 566 and 30 of 149.
 
     Args:
         numbers: four values between 1 and 10, in any order.
@@ -176,8 +176,9 @@ def _allowed(hands: HandFilter, split: Split) -> frozenset[tuple[int, ...]]:
 def deal(rng: np.random.Generator, hands: HandFilter = "solvable", split: Split = "all") -> tuple[str, ...]:
     """Deal four different cards whose values fit the filter and the split.
 
-    Each rank is uniform over the thirteen and independent of the others (so a value of 10 is four times as likely as any other), the
-    suits are uniform among those that leave the cards different; hands that do not fit are dealt again.
+    Each rank is uniform over the thirteen and independent of the others (so a value of 10 is four times as likely as
+    any other), the suits are uniform among those that leave the cards different; hands that do not fit are dealt
+    again.
 
     Args:
         rng: the generator that all randomness comes from.

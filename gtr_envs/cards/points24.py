@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -46,8 +46,8 @@ def unused_numbers(numbers: Sequence[int], formula: Sequence[str]) -> list[int]:
 def action_mask(numbers: Sequence[int], formula: Sequence[str]) -> np.ndarray:
     """Which actions are not illegal.
 
-    A number is illegal if no unused card has its value or if it would directly follow a number. Everything else is allowed, even
-    where it makes the formula unreadable.
+    A number is illegal if no unused card has its value or if it would directly follow a number. Everything else is
+    allowed, even where it makes the formula unreadable.
 
     Args:
         numbers: the values of the hand.
@@ -76,13 +76,66 @@ def is_win(numbers: Sequence[int], formula: Sequence[str]) -> bool:
 
 
 class _Distance(int):
-    """An int that Gymnasium's vector environments put into an object array, where None may stand for "cannot be won"."""
+    """An int that Gymnasium's vector environments put into an array of objects, where None can stand beside it.
+
+    For a plain int they make an array of integers, and fail at the first environment that cannot be won.
+    """
 
 
 class Points24Env(gym.Env[np.ndarray, np.int64]):
-    """Make 24 from four cards."""
+    """Read four cards from a picture and write, token by token, a formula that makes exactly 24 from them.
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012 - Gymnasium's name
+    ## Actions
+    `Discrete(17)`, an index into `ACTIONS`: the numbers 1 to 10, then + - * / ( ) and =. An ace counts 1, a king,
+    queen or jack 10. A number is illegal if no unused card has that value or if it would directly follow a number.
+
+    ## Observations
+    `Box(0, 255, (image_size, image_size, 3), uint8)`: the picture of the cards with the formula so far under them. Each
+    observation is an array of its own that is never changed afterwards.
+
+    ## Rewards
+    +10 for "=" when the formula is readable, makes exactly 24 (in rational arithmetic) and uses each card once; -1
+    for any other "="; -1 for an illegal number, which leaves the formula as it was; 0 for everything else. A formula
+    has the usual precedence, no unary signs and no implied products.
+
+    ## Episode end
+    Terminated by "=", and by an illegal number if `illegal="terminate"`. Truncated by the 21st action, legal or not.
+
+    ## Options
+    - `illegal`: what an illegal number does to the episode, "continue" (default) or "terminate".
+    - `hands`: "solvable" (default) deals hands that can make 24, "all" deals any.
+    - `split`: "train" or "test" deals from that side of a fixed split of the value multisets, "all" (default) from
+      both.
+    - `image_size`: height and width of the picture in pixels, 300 by default.
+    - `render_mode`: None, "rgb_array" or "ansi".
+
+    `reset(options={"cards": ["AH", "10S", "KD", "4C"]})` deals that hand, whatever `hands` and `split` say.
+
+    ## Info
+    - `cards`, `numbers`: the cards as strings and their values, in the order of the picture.
+    - `formula`: the tokens so far.
+    - `action_mask`: int8 array (17,), 1 = not illegal.
+    - `solvable`: whether the hand can make 24; `hand_split`: "train" or "test", the side that its values are on.
+    - `distance`: the fewest further tokens to a win, its "=" included, whether or not that many actions are left;
+      None if the formula cannot be won any more.
+    - `illegal`: whether the last action was.
+    - `is_success`: whether the formula won; only at the end of an episode.
+
+    ## Version history
+    - v0: first version (gtr_envs 0.1.0).
+
+    Args:
+        illegal: see Options, as the others.
+        hands: which hands to deal.
+        split: from which side of the split.
+        image_size: pixels, from 64 to 1024.
+        render_mode: what `render` returns.
+
+    Raises:
+        SettingError: for any other value.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # noqa: RUF012 - as Gymnasium has it
 
     def __init__(
         self,
@@ -97,7 +150,8 @@ class Points24Env(gym.Env[np.ndarray, np.int64]):
         _check_choice("split", split, SPLITS)
         _check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         low, high = IMAGE_SIZES
-        if isinstance(image_size, bool) or not isinstance(image_size, int | np.integer) or not low <= image_size <= high:
+        is_whole = isinstance(image_size, int | np.integer) and not isinstance(image_size, bool)
+        if not is_whole or not low <= image_size <= high:
             raise SettingError(f"image_size={image_size!r}: expected a whole number of pixels from {low} to {high}")
         self.illegal = illegal
         self.hands = hands
@@ -107,6 +161,10 @@ class Points24Env(gym.Env[np.ndarray, np.int64]):
         self.observation_space = gym.spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
         self.action_space = gym.spaces.Discrete(len(ACTIONS))
         self._cards: tuple[str, ...] = ()
+        self._numbers: tuple[int, ...] = ()
+        self._formula: tuple[str, ...] = ()
+        self._plan: tuple[str, ...] | None = None  # a shortest way to a win from here
+        self._actions_taken = 0
         self._playing = False
 
     def reset(
@@ -122,14 +180,11 @@ class Points24Env(gym.Env[np.ndarray, np.int64]):
             The picture (image_size, image_size, 3) uint8, and the info dictionary.
 
         Raises:
-            SettingError: for any other key in options.
+            SettingError: for anything else in options.
             HandError: if the cards are not four different cards.
         """
         super().reset(seed=seed)
-        unknown = sorted(map(str, set(options or {}) - {"cards"}))
-        if unknown:
-            raise SettingError(f"unknown reset option {', '.join(unknown)}: the only one is 'cards', a list of four cards")
-        given = (options or {}).get("cards")
+        given = _cards_option(options)
         self._cards = deal(self.np_random, self.hands, self.split) if given is None else check_hand(given)
         self._numbers = hand_values(self._cards)
         self._fixed_info = {
@@ -138,7 +193,7 @@ class Points24Env(gym.Env[np.ndarray, np.int64]):
             "solvable": is_solvable(self._numbers),
             "hand_split": hand_split(self._numbers),
         }
-        self._formula: tuple[str, ...] = ()
+        self._formula = ()
         self._plan = winning_continuation((), self._numbers)
         self._actions_taken = 0
         self._playing = True
@@ -161,8 +216,8 @@ class Points24Env(gym.Env[np.ndarray, np.int64]):
         if not self._playing:
             raise ResetNeeded("no episode is running: call reset() before step()")
         if not self.action_space.contains(action):
-            raise ActionError(f"action {action!r}: expected a whole number from 0 to {len(ACTIONS) - 1}, an index into ACTIONS")
-        token = ACTIONS[action]
+            raise ActionError(f"action {action!r}: expected a whole number from 0 to {len(ACTIONS) - 1}, see ACTIONS")
+        token = ACTIONS[int(action)]
         illegal = not action_mask(self._numbers, self._formula)[action]
         won = token == "=" and is_win(self._numbers, self._formula)
         self._actions_taken += 1
@@ -197,7 +252,7 @@ class Points24Env(gym.Env[np.ndarray, np.int64]):
             "illegal": illegal,
         }
 
-    def render(self) -> np.ndarray | str | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | str | None:
         """The current picture ("rgb_array"), one line of text ("ansi"), or None without a render mode."""
         if not self._cards:
             raise ResetNeeded("nothing is dealt: call reset() before render()")
@@ -206,6 +261,19 @@ class Points24Env(gym.Env[np.ndarray, np.int64]):
         if self.render_mode == "ansi":
             return f"{' '.join(self._cards)} | {' '.join(self._formula)}"
         return None
+
+
+def _cards_option(options: Mapping[str, Any] | None) -> Any:
+    """The cards that were asked for, or None."""
+    if options is None:
+        return None
+    unknown = [repr(key) for key in options if key != "cards"]
+    if unknown or not isinstance(options, Mapping):
+        given = ", ".join(unknown) or repr(options)
+        raise SettingError(
+            f"unknown reset option {given}: the only one is 'cards', as in {{'cards': ['AH', '10S', 'KD', '4C']}}"
+        )
+    return options.get("cards")
 
 
 def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
