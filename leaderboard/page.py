@@ -1,7 +1,7 @@
 """One self-contained HTML page: the standings, and a few episodes of each agent turn by turn.
 
-The page loads nothing and runs no script: pictures are data URIs, and its content policy forbids anything else. All text of
-a model is untrusted: the template escapes everything.
+The page loads nothing and runs no script: pictures are data URIs, and its content policy forbids anything else. A model's
+text is untrusted: the template escapes everything.
 """
 
 from __future__ import annotations

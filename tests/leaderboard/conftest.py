@@ -1,0 +1,61 @@
+"""Agents and evaluations for the tests: real environments, made-up answers, no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from gtr_envs.episode import Policy, Request, Response
+from gtr_envs.experts import RandomPolicy
+from gtr_envs.protocol import write_answer
+from leaderboard.agents import AgentCard
+from leaderboard.evaluate import evaluate
+from leaderboard.summary import Result
+
+POINTS24 = "gtr/Points24-v0"
+
+
+class SayingPolicy:
+    """Plays a random number, operator or '=' and thinks a given text; counts its calls."""
+
+    name = "saying"
+
+    def __init__(self, thought: str = "hm", interrupt_at: int | None = None) -> None:
+        self.thought = thought
+        self.interrupt_at = interrupt_at
+        self.calls = 0
+
+    def act(self, requests: Sequence[Request]) -> list[Response]:
+        self.calls += 1
+        if self.calls == self.interrupt_at:
+            raise KeyboardInterrupt
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Request) -> Response:
+        actions = request.task.allowed(request.info)
+        action = actions[int(request.rng.integers(len(actions)))]
+        fields = {"cards": list(request.info["numbers"]), "formula": "", "thoughts": self.thought, "action": action}
+        return Response(write_answer(fields), tokens=7, thought_tokens=5)
+
+
+class Evaluate(Protocol):
+    """What the ``evaluation`` fixture gives."""
+
+    def __call__(self, policy: Policy | None = None, n_episodes: int = 6, **changes: Any) -> Result: ...
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Callable[..., Result]:
+    """Evaluate a policy into ``tmp_path/results``; by default the random one on six hands."""
+
+    def run(policy: Policy | None = None, n_episodes: int = 6, **changes: Any) -> Result:
+        policy = policy or RandomPolicy()
+        agent = changes.pop("agent", AgentCard(policy.name, "random", method="random"))
+        arguments = {"seed": 0, "out_dir": tmp_path / "results", "batch_size": 4, **changes}
+        options = arguments.pop("options", {})
+        return evaluate(policy, POINTS24, options, agent=agent, n_episodes=n_episodes, **arguments)
+
+    return run

@@ -1,0 +1,110 @@
+"""Intervals and comparisons against numbers worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaderboard.stats import bootstrap_mean, compare_paired, wilson
+
+
+def test_wilson_of_none_in_ten() -> None:
+    # (0 + z^2 / 2 +- z^2 / 2) / (n + z^2) with z = 1.959964: from 0 to 3.841459 / 13.841459
+    interval = wilson(0, 10)
+    assert interval.value == 0.0
+    assert interval.low == pytest.approx(0.0, abs=1e-12)
+    assert interval.high == pytest.approx(0.277533, abs=1e-6)
+
+
+def test_wilson_of_half() -> None:
+    # half width: 1.959964 * sqrt(0.25 / 10 + 3.841459 / 400) / 1.3841459 = 0.263407
+    interval = wilson(5, 10)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.236593, 0.763407), abs=1e-6)
+
+
+def test_wilson_with_another_confidence_is_wider() -> None:
+    assert wilson(5, 10, confidence=0.99).low < wilson(5, 10).low
+
+
+@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_stays_in_the_unit_interval_around_the_rate(counts: tuple[int, int]) -> None:
+    interval = wilson(*counts)
+    assert -1e-12 <= interval.low <= interval.value + 1e-12
+    assert interval.value - 1e-12 <= interval.high <= 1 + 1e-12
+
+
+def test_no_trial_says_nothing() -> None:
+    interval = wilson(0, 0)
+    assert all(map(math.isnan, (interval.value, interval.low, interval.high)))
+    interval = bootstrap_mean([])
+    assert all(map(math.isnan, (interval.value, interval.low, interval.high)))
+
+
+@pytest.mark.parametrize("counts", [(-1, 3), (4, 3)])
+def test_impossible_counts_are_refused(counts: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="successes in 3 trials"):
+        wilson(*counts)
+
+
+def test_one_value_has_no_spread() -> None:
+    interval = bootstrap_mean([2.5])
+    assert interval.value == 2.5
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
+def test_equal_values_have_a_spread_of_zero() -> None:
+    interval = bootstrap_mean([0.1] * 7)
+    assert (interval.value, interval.low, interval.high) == (0.1, 0.1, 0.1)
+
+
+def test_bootstrap_of_a_coin_thrown_twice() -> None:
+    # resampled means are 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4, so 2.5% and 97.5% are the ends
+    interval = bootstrap_mean([0.0, 1.0])
+    assert (interval.value, interval.low, interval.high) == (0.5, 0.0, 1.0)
+
+
+def test_bootstrap_agrees_with_the_normal_interval_of_a_large_sample() -> None:
+    values = np.random.default_rng(1).normal(3.0, 2.0, size=900)
+    interval = bootstrap_mean(values)
+    half = 1.959964 * values.std() / math.sqrt(900)
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_bootstrap_follows_its_seed() -> None:
+    values = [1.0, -1.0, 10.0, -1.0, 0.0]
+    assert bootstrap_mean(values, seed=3) == bootstrap_mean(values, seed=3)
+    large = np.random.default_rng(0).normal(size=50)
+    assert bootstrap_mean(large, seed=3) != bootstrap_mean(large, seed=4)
+
+
+def test_bootstrap_in_chunks_draws_every_resample(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=40)
+    whole = bootstrap_mean(values)
+    monkeypatch.setattr("leaderboard.stats.BOOTSTRAP_CHUNK", 1000)
+    assert bootstrap_mean(values) == whole
+
+
+def test_mcnemar_by_hand() -> None:
+    # one hand only the first solved, five only the second: p = 2 * (C(6,0) + C(6,1)) / 2^6 = 14 / 64
+    first = [True, False, False, False, False, False, True, False]
+    second = [False, True, True, True, True, True, True, False]
+    comparison = compare_paired(first, second)
+    assert (comparison.n, comparison.only_first, comparison.only_second) == (8, 1, 5)
+    assert comparison.p_value == pytest.approx(14 / 64)
+    assert comparison.difference.value == pytest.approx(4 / 8)
+    assert comparison.difference.low < 0.5 < comparison.difference.high
+
+
+def test_agents_that_never_differ() -> None:
+    comparison = compare_paired([True, False], [True, False])
+    assert comparison.p_value == 1.0
+    assert comparison.difference.value == 0.0
+
+
+def test_a_paired_comparison_needs_pairs() -> None:
+    with pytest.raises(ValueError, match="same hands"):
+        compare_paired([True], [True, False])
