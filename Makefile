@@ -37,9 +37,9 @@ $(STAMP): pyproject.toml constraints.txt
 			'import urllib.request; urllib.request.urlopen("$(TORCH_CPU_INDEX)/torch/", timeout=5)' 2>/dev/null; \
 		then index=$(TORCH_CPU_INDEX); fi; \
 	fi; \
-	set -x; $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt torch==2.13.0 \
+	set -x; $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt torch==2.13.0 \
 		$${index:+--extra-index-url $$index}
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
 quickstart: $(STAMP)  ## Train, evaluate and rank a tiny agent on this machine's CPU (about 10 minutes)
