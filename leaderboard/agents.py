@@ -15,6 +15,7 @@ BUILT_IN: dict[str, type[RandomPolicy] | type[SolverPolicy]] = {"random": Random
 ALLOWED = "choose random, expert, or the folder of a checkpoint"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _WHOLE = 64 * 2**20
+_BLOCK = 2**20
 _SAMPLES = 64
 
 
@@ -98,8 +99,8 @@ def fingerprint(folder: Path) -> str:
                 digest.update(handle.read())
                 continue
             for number in range(_SAMPLES):
-                handle.seek((size - 2**20) * number // (_SAMPLES - 1))
-                digest.update(handle.read(2**20))
+                handle.seek((size - _BLOCK) * number // (_SAMPLES - 1))
+                digest.update(handle.read(_BLOCK))
     return digest.hexdigest()[:16]
 
 

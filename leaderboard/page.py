@@ -1,7 +1,7 @@
 """One self-contained HTML page: the standings, and a few episodes of each agent turn by turn.
 
-The page loads nothing and runs no script: pictures are data URIs, and its content policy forbids anything else. A model's
-text is untrusted: the template escapes everything.
+The page loads nothing and runs no script: pictures are data URIs, and its content policy forbids anything else.
+A model's text is untrusted: the template escapes everything.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class AgentView:
 
 
 def picture(frame: np.ndarray) -> str:
-    """A frame as a PNG data URI of at most 256 colours, a third of the full size: it is to look at, not to measure.
+    """A frame as a PNG data URI of at most 256 colours, half the full size: it is to look at, not to measure.
 
     Args:
         frame: (height, width, 3) uint8.
@@ -82,7 +82,7 @@ def picture(frame: np.ndarray) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(frame).quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    Image.fromarray(frame).quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -42,7 +42,7 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def page_of(tmp_path: Path, results: list[Result], n_episodes: int = 3) -> str:
+def page_of(tmp_path: Path, results: list[Result], n_episodes: int = 1) -> str:
     write_page(tmp_path / "page.html", results, n_episodes)
     return (tmp_path / "page.html").read_text("utf-8")
 
