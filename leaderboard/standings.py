@@ -136,15 +136,18 @@ def standings_table(lines: Sequence[Standing], title: str | None = None) -> Tabl
     from rich import box
     from rich.table import Table
 
-    caption = "[ ]: 95% intervals (success: Wilson, return: bootstrap). Held-out: never trained on."
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, show_lines=True)
+    caption = (
+        "[ ]: 95% intervals, Wilson's for success, bootstrap for return\n"
+        "trained, held-out: multisets of card values that training may use, never uses"
+    )
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False)
     table.add_column("agent", overflow="fold")
     mixed = len({(line.env_id, line.rules) for line in lines}) > 1
     if mixed:
         table.add_column("environment")
     several = len({line.temperature for line in lines} - {None}) > 1
-    for column in ("success,\ntrained multisets", "success,\nheld-out", "success,\nall hands", "return"):
-        table.add_column(column, justify="right")
+    for column in ("success,\ntrained", "success,\nheld-out", "success,\nall hands", "return"):
+        table.add_column(column, justify="right", no_wrap=True)
     if several:
         table.add_column("sampling")
     for line in lines:
