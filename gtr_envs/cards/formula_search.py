@@ -142,13 +142,11 @@ def _find_product(found: Table, numbers: Numbers, goal: Fraction) -> None:
                     if match is not None:
                         _keep(found, goal, match, tail)
             else:
+                # A first factor of 0 is no loss: a product of 0 is as short with that factor further back.
                 for value, tokens in factors.items():
-                    if value != 0:
-                        match = tails.get(goal / value)
-                        if match is not None:
-                            _keep(found, goal, tokens, match)
-                    elif goal == 0:
-                        _keep(found, goal, tokens, min(tails.values(), key=len))
+                    match = tails.get(goal / value) if value != 0 else None
+                    if match is not None:
+                        _keep(found, goal, tokens, match)
 
 
 # The tables. Each maps a value to the shortest tokens that make it from exactly these numbers.

@@ -218,7 +218,7 @@ Tree = tuple[Fraction, int, int]  # value, tokens, precedence
 
 
 @cache
-def shortest_whole_formula(numbers: tuple[int, ...]) -> int | None:
+def shortest_whole_formula(numbers: tuple[int, ...], target: int) -> int | None:
     """Fewest tokens, "=" included, over all orders, operators and trees, with the parentheses that each tree needs."""
 
     def join(left: Tree, op: str, right: Tree) -> Tree:
@@ -238,14 +238,14 @@ def shortest_whole_formula(numbers: tuple[int, ...]) -> int | None:
                     best[value, level] = min(tokens, best.get((value, level), tokens))
         return [(value, tokens, level) for (value, level), tokens in best.items()]
 
-    lengths = [tokens for order in set(permutations(numbers)) for value, tokens, _ in trees(order) if value == 24]
+    lengths = [tokens for order in set(permutations(numbers)) for value, tokens, _ in trees(order) if value == target]
     return min(lengths) + 1 if lengths else None
 
 
-def test_distance_from_the_start_of_a_hand_is_that_of_the_shortest_formula() -> None:
-    sample = [*all_multisets()[::29], (3, 3, 8, 8), (1, 5, 5, 5), (4, 4, 7, 7), (1, 3, 4, 6)]
-    for multiset in sample:
-        assert distance((), multiset) == shortest_whole_formula(multiset), multiset
+@pytest.mark.parametrize("target", [24, 0, 1])
+def test_distance_from_the_start_of_a_hand_is_that_of_the_shortest_formula(target: int) -> None:
+    for multiset in [*all_multisets()[::43], (3, 3, 8, 8), (1, 5, 5, 5), (4, 4, 7, 7), (1, 3, 4, 6), (1, 1, 5, 9)]:
+        assert distance((), multiset, target) == shortest_whole_formula(multiset, target), multiset
 
 
 def test_every_solvable_hand_has_a_plan_that_wins_and_no_other_has_one() -> None:
@@ -293,7 +293,11 @@ def test_plans_win_and_each_of_their_steps_comes_one_nearer(seed: int) -> None:
         ("( 1 - 1 ) * (", (1, 1, 4, 24), 5),
         ("24 + ( 1 - 1 ) * (", (1, 1, 4, 24), 3),
         ("24 + ( 1 - 1 ) / (", (1, 1, 4, 24), 3),
+        ("( 24 + ( 1 - 1 ) * (", (1, 1, 4, 24), 4),
+        ("( 24 + ( 1 - 1 ) / (", (1, 1, 4, 24), 4),
         ("8 / (", (3, 3, 8, 8), 7),
+        ("24 + 8 / (", (1, 3, 8, 24), None),
+        ("27 + 3 /", (1, 2, 3, 27), 6),
         ("", (1, 1, 1, 1), None),
     ],
 )
