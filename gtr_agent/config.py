@@ -1,7 +1,7 @@
 """The settings of a run: validated, and printed back whole into the run's folder.
 
-A run's settings come from a preset or a TOML file, changed by ``--set section.key=value``. There is no inheritance between
-files: a preset is one whole file.
+A run's settings come from a preset or a TOML file, changed by ``--set section.key=value``. There is no inheritance
+between files: a preset is one whole file.
 """
 
 from __future__ import annotations
@@ -61,14 +61,13 @@ class ModelSettings(Section):
 class SftSettings(Section):
     """The supervised warm start on the solver's episodes."""
 
-    episodes: int = Field(2000, ge=1, description="solver episodes whose turns are shown with their pictures")
-    text_episodes: int = Field(0, ge=0, description="more solver episodes, learned without picture and prompt")
     thoughts: Literal["chain", "search"] = Field("chain", description="how the solver thinks aloud")
+    chain_steps: int = Field(0, ge=0, description="with search: steps at first in which it thinks in chains")
     steps: int = Field(1000, ge=1)
     batch_size: int = Field(32, ge=1, description="turns with picture in a step")
-    text_batch_size: int = Field(0, ge=0, description="turns without picture in a step")
+    text_batch_size: int = Field(0, ge=0, description="turns learned without picture and prompt in a step")
     micro_batch_size: int = Field(64, ge=1, description="turns in one forward pass")
-    first_turn_share: float = Field(0.5, ge=0, le=1, description="share of an episode's first turns in a batch")
+    first_turn_share: float = Field(0.5, ge=0, le=1, description="share of first turns among the demonstrations")
     learning_rate: float = Field(3e-3, gt=0)
     warmup_steps: int = Field(30, ge=0)
     weight_decay: float = Field(0.1, ge=0)
@@ -156,8 +155,7 @@ class Settings(Section):
 
     def training_seed(self, kind: Literal["demonstrations", "text", "rollout", "monitor"], index: int) -> int:
         """The seed of a training episode: its own range for each kind and run seed, below the evaluation seeds."""
-        kinds = ("demonstrations", "text", "rollout", "monitor")
-        return (kinds.index(kind) * 2 + 1) * TRAINING_SEED_STRIDE + self.seed * 1_000_000 + index
+        return {"rollout": 1, "monitor": 3}[kind] * TRAINING_SEED_STRIDE + self.seed * 1_000_000 + index
 
 
 def preset_names() -> list[str]:
@@ -166,9 +164,7 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load_settings(
-    preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = ()
-) -> Settings:
+def load_settings(preset: str | None = None, file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
     """Read settings.
 
     Args:

@@ -1,16 +1,23 @@
-"""The solver's episodes as examples to learn from."""
+"""Turns of the solver's episodes, as examples to learn from.
+
+A warm start needs very many of them, so they are not played one after the other: each is drawn on the spot, a hand as
+the environment deals it, one of the ways to win it, and a place on that way. That is what an episode of the solver
+passes through, without the episode.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from gtr_agent.config import Settings
-from gtr_envs.episode import Seat
-from gtr_envs.experts import SolverPolicy
-from gtr_envs.text_actions import make_text_env
+from gtr_envs.cards.chain import plans
+from gtr_envs.cards.draw import draw_frame
+from gtr_envs.cards.hands import card_value, deal
+from gtr_envs.errors import UnknownEnvironmentError
+from gtr_envs.experts import ThoughtStyle, points24_answer
+from gtr_envs.tasks import task_for
 
 
 @dataclass(frozen=True)
@@ -20,51 +27,54 @@ class Demonstration:
     prompt: str
     text: str
     frame: np.ndarray | None
-    is_first: bool
 
 
-def collect_demonstrations(
-    settings: Settings, with_pictures: bool, advance: Callable[[int], None] = lambda n: None
-) -> list[Demonstration]:
-    """Play the solver on training hands.
+class Points24Demonstrations:
+    """Draws turns of the solver on Points24.
 
     Args:
-        settings: says which environment, how many episodes and how the solver thinks.
-        with_pictures: whether to keep the frames; these are other episodes than those without.
-        advance: called with the number of episodes done since it was last called.
-
-    Returns:
-        every turn of every episode, in order.
+        settings: say which hands the environment deals, and how often the first turn is drawn.
+        thoughts: how the solver thinks aloud.
+        rng: the source of all randomness.
     """
-    n_episodes = settings.sft.episodes if with_pictures else settings.sft.text_episodes
-    kind = "demonstrations" if with_pictures else "text"
-    env = make_text_env(settings.env.id, settings.env.invalid, **settings.env.options)
-    seat = Seat(env, policy_seed=settings.seed, keep_frames=with_pictures)
-    solver = SolverPolicy(thoughts=settings.sft.thoughts, vary=True)
-    demonstrations: list[Demonstration] = []
-    for index in range(n_episodes):
-        seat.start(settings.training_seed(kind, index))
-        while not seat.done:
-            turn = seat.apply(solver.act([seat.request()])[0])
-            demonstrations.append(Demonstration(turn.prompt, turn.text, turn.frame, turn.index == 0))
-        advance(1)
-    env.close()
-    return demonstrations
 
-
-class DemonstrationSampler:
-    """Draws batches: a set share of first turns, the rest from all turns."""
-
-    def __init__(self, demonstrations: list[Demonstration], first_turn_share: float, rng: np.random.Generator) -> None:
-        self.demonstrations = demonstrations
-        self.first_turns = [index for index, item in enumerate(demonstrations) if item.is_first]
-        self.first_turn_share = first_turn_share
+    def __init__(self, settings: Settings, thoughts: ThoughtStyle, rng: np.random.Generator) -> None:
+        options = settings.env.options
+        self.hands = options.get("hands", "solvable")
+        self.split = options.get("split", "all")
+        self.image_size = options.get("image_size", 300)
+        self.first_turn_share = settings.sft.first_turn_share
+        self.thoughts = thoughts
         self.rng = rng
+        self.task = task_for("gtr/Points24-v0")
 
-    def draw(self, count: int) -> list[Demonstration]:
-        """A batch, drawn with replacement."""
-        n_first = int(self.rng.binomial(count, self.first_turn_share))
-        firsts = self.rng.integers(len(self.first_turns), size=n_first)
-        others = self.rng.integers(len(self.demonstrations), size=count - n_first)
-        indices = [self.first_turns[index] for index in firsts] + [int(index) for index in others]
-        return [self.demonstrations[index] for index in indices]
+    def draw(self, count: int, with_pictures: bool) -> list[Demonstration]:
+        """That many turns, with or without their pictures."""
+        return [self._draw(with_pictures) for _ in range(count)]
+
+    def _draw(self, with_picture: bool) -> Demonstration:
+        cards = deal(self.rng, self.hands, self.split)
+        numbers = tuple(card_value(card) for card in cards)
+        done = self._formula_so_far(numbers)
+        text = points24_answer(numbers, done, self.thoughts, self.rng)
+        frame = draw_frame(cards, done, self.image_size) if with_picture else None
+        return Demonstration(self.task.prompt({"formula": done}), text, frame)
+
+    def _formula_so_far(self, numbers: tuple[int, ...]) -> tuple[str, ...]:
+        """What is on the table: nothing, or the beginning of a random way to win."""
+        ways = plans(numbers)
+        if not ways or self.rng.random() < self.first_turn_share:
+            return ()
+        formula = ways[int(self.rng.integers(len(ways)))].formula
+        return formula[: int(self.rng.integers(1, len(formula) + 1))]
+
+
+def demonstrations_for(settings: Settings, thoughts: ThoughtStyle, rng: np.random.Generator) -> Points24Demonstrations:
+    """The source of demonstrations for the settings' environment.
+
+    Raises:
+        UnknownEnvironmentError: no solver knows it.
+    """
+    if settings.env.id != "gtr/Points24-v0":
+        raise UnknownEnvironmentError(f"no solver demonstrates {settings.env.id!r}; it knows gtr/Points24-v0")
+    return Points24Demonstrations(settings, thoughts, rng)

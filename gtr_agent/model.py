@@ -1,7 +1,7 @@
 """A Hugging Face vision-language model as the trainer sees it: load it, lay out a batch, get log-probs of answers.
 
-Nothing here knows which model it is: any image-text-to-text model with a chat template serves, and the tiny one is one of
-them.
+Nothing here knows which model it is: any image-text-to-text model with a chat template serves, and the tiny one is one
+of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtr_envs.errors import CheckpointError
+from gtr_agent.config import Settings
+from gtr_envs.errors import CheckpointError, SettingError
 from gtr_envs.protocol import Answer, build_messages
 
 if TYPE_CHECKING:
@@ -98,6 +99,31 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def choose_device(wish: str) -> str:
+    """Where to compute: ``auto`` takes a GPU where there is one.
+
+    Raises:
+        SettingError: a GPU is wished for and there is none.
+    """
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise SettingError("model.device='cuda' but there is no GPU that torch can use; set model.device=auto")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wish == "auto" else wish
+
+
+def load_base(settings: Settings, device: str) -> tuple[Any, Any]:
+    """The base model of a run and its processor; the tiny ones are made on the spot."""
+    if settings.model.base != "tiny":
+        model = load_model(settings.model.base, settings.model.attention, device)
+        return model, load_processor(settings.model.base)
+    from gtr_agent.tiny import make_config, make_model, make_processor
+
+    processor = make_processor()
+    model = make_model(make_config(processor.tokenizer), settings.seed)
+    model.set_attn_implementation(settings.model.attention)
+    processor.tokenizer.padding_side = "left"
+    return model.to(device).eval(), processor
+
+
 def encode_prompts(processor: Any, prompts: Sequence[str], frames: Sequence[np.ndarray]) -> PromptBatch:
     """Lay out prompts with their pictures.
 
@@ -124,9 +150,7 @@ def encode_answers(processor: Any, texts: Sequence[str]) -> tuple[list[list[int]
     encoded = processor.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
     end = end_token(processor)
     tokens = [[*ids, end] for ids in encoded["input_ids"]]
-    offsets = [
-        [*spans, (len(text), len(text))] for text, spans in zip(texts, encoded["offset_mapping"], strict=True)
-    ]
+    offsets = [[*spans, (len(text), len(text))] for text, spans in zip(texts, encoded["offset_mapping"], strict=True)]
     return tokens, offsets
 
 
@@ -138,7 +162,7 @@ def action_token_mask(answer: Answer, offsets: Sequence[tuple[int, int]]) -> lis
     if answer.action_span is None:
         return [False] * len(offsets)
     start, end = answer.action_span
-    return [low < end and high > start or (low == high == end and low > start) for low, high in offsets]
+    return [(low < end and high > start) or (low == high == end and low > start) for low, high in offsets]
 
 
 def pad_right(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
@@ -167,7 +191,8 @@ def autocast(precision: Precision, device_type: str) -> Any:
     """The context in which forward passes run."""
     if precision == "float32":
         return nullcontext()
-    return torch.autocast(device_type, dtype=torch.bfloat16)
+    # Torch's cache of cast weights is shared by all threads, and each weight is used once a pass anyway.
+    return torch.autocast(device_type, dtype=torch.bfloat16, cache_enabled=False)
 
 
 @contextmanager

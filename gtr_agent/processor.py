@@ -7,7 +7,6 @@ where torchvision is missing; where it is there, transformers' own class stays.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 from transformers import AutoProcessor, Qwen2_5_VLConfig

@@ -1,10 +1,12 @@
 """A vision-language model small enough to train on a laptop's CPU, in every other respect a real one.
 
-It is transformers' own ``Qwen2_5_VLForConditionalGeneration`` with a small configuration and random weights, with Qwen's
-special tokens and chat template, saved in the Hugging Face layout: whatever loads it cannot tell that it is tiny.
+It is transformers' own ``Qwen2_5_VLForConditionalGeneration`` with a small configuration and random weights, with
+Qwen's special tokens and chat template, saved in the Hugging Face layout: whatever loads it cannot tell that it is
+tiny.
 
-What makes it quick to teach: its tokenizer is a byte-level one (so any text can be written) to which the protocol's fixed
-phrases and the numbers up to 400 are added as single tokens, and its pictures are scaled to 112x112, 16 visual tokens.
+What makes it quick to teach: its tokenizer is a byte-level one (so any text can be written) to which the protocol's
+fixed phrases and the numbers up to 400 are added as single tokens, and its pictures are scaled to 112x112, 16 visual
+tokens.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def phrases() -> tuple[str, ...]:
     task = TASKS["gtr/Points24-v0"]
     keys = task.keys
     frame = ['{"cards": [', '], "formula": "', *(f'", "{key}": "' for key in keys[2:]), '"}']
-    words = ["user\n", "assistant\n", getattr(task, "instruction"), getattr(task, "formula_label"), "none"]
+    words = ["user\n", "assistant\n", task.instruction, task.formula_label, "none"]
     signs = [f" {sign}" for sign in ("+", "-", "*", "/", "(", ")", "=", ">", "x", "y")]
     return (*words, *frame, *signs)
 

@@ -1,8 +1,8 @@
 """The multi-turn loop: who sits at an environment, what is asked, what came of it.
 
 Everything random in an episode follows from two numbers: the episode's seed (the environment) and the policy's seed
-(its sampling). A turn's sampling noise comes from a generator of its own, made from (policy seed, episode seed, turn), so
-an episode does not depend on which others were played beside it.
+(its sampling). A turn's sampling noise comes from a generator of its own, made from (policy seed, episode seed, turn),
+so an episode does not depend on which others were played beside it.
 """
 
 from __future__ import annotations
@@ -266,6 +266,9 @@ def play(
                 if failure is not None or seat.done:
                     yield seat.episode(failure)
                     seats.remove(seat)
+                    if failure is not None:  # an environment that failed is not trusted again
+                        seat.env.close()
+                        seat = Seat(make_env(), policy_seed, keep_frames)
                     free.append(seat)
     finally:
         for seat in (*seats, *free):

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
-from gtr_envs.cards.chain import Plan, plans
+import numpy as np
+
+from gtr_envs.cards.chain import plans
+from gtr_envs.cards.search import first_plans, search_text
 from gtr_envs.episode import Request, Response
 from gtr_envs.errors import SettingError, UnknownEnvironmentError
 from gtr_envs.protocol import write_answer
@@ -40,7 +43,7 @@ class SolverPolicy:
     """Plays a way to win wherever there is one, and ends the episode where there is none.
 
     Args:
-        thoughts: how it thinks aloud: the ``chain`` of reductions of the plan it plays, or the ordered ``search`` for it.
+        thoughts: how it thinks aloud: the ``chain`` of reductions that it plays, or the ordered ``search`` for them.
         vary: draw among all plans from the request's generator instead of taking the first. For demonstrations.
     """
 
@@ -57,18 +60,31 @@ class SolverPolicy:
 
     def points24(self, request: Request) -> str:
         """The answer for a Points24 state."""
-        numbers, done = tuple(request.info["numbers"]), tuple(request.info["formula"])
-        plan = self._choose(plans(numbers, done), request)
-        thought, action = NO_WAY, "="
-        if plan is not None:
-            thought, action = plan.text(done), (*plan.formula, "=")[len(done)]
-        fields = {"cards": list(numbers), "formula": " ".join(done), "thoughts": thought, "action": action}
-        return write_answer(fields)
+        rng = request.rng if self.vary else None
+        return points24_answer(request.info["numbers"], request.info["formula"], self.thoughts, rng)
 
-    def _choose(self, choices: Sequence[Plan], request: Request) -> Plan | None:
-        if not choices:
-            return None
-        return choices[int(request.rng.integers(len(choices)))] if self.vary else choices[0]
+
+def points24_answer(
+    numbers: Sequence[int], done: Sequence[str], thoughts: ThoughtStyle, rng: np.random.Generator | None = None
+) -> str:
+    """The solver's answer for a Points24 state, in the protocol's form.
+
+    Args:
+        numbers: the hand's four values.
+        done: the tokens on the table.
+        thoughts: how it thinks aloud.
+        rng: draws among all plans; None for the first.
+    """
+    numbers, done = tuple(numbers), tuple(done)
+    choices = plans(numbers, done)
+    if thoughts == "search":
+        choices = first_plans(numbers, choices)
+    thought, action = NO_WAY, "="
+    if choices:
+        plan = choices[int(rng.integers(len(choices)))] if rng is not None else choices[0]
+        thought = plan.text(done) if thoughts == "chain" else search_text(numbers, done, plan)
+        action = (*plan.formula, "=")[len(done)]
+    return write_answer({"cards": list(numbers), "formula": " ".join(done), "thoughts": thought, "action": action})
 
 
 def _solver_for(request: Request) -> Callable[[SolverPolicy, Request], str]:

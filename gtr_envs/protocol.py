@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def thought_spans(self) -> tuple[tuple[int, int], ...]:
-        """The characters that are not the action, as ``[start, end)`` pairs: all of the text if the answer is invalid."""
+        """The characters that are not the action, as ``[start, end)`` pairs; all of an invalid answer's text."""
         if self.action_span is None:
             return ((0, len(self.text)),) if self.text else ()
         start, end = self.action_span
@@ -84,6 +84,7 @@ class _Unreadable(ValueError):
 _STRICT = json.JSONDecoder()
 _LENIENT = json.JSONDecoder(strict=False)
 _SPACE = re.compile(r"\s*")
+_BARE_KEY = re.compile(r"\w+(?=\s*:)")
 _BARE = re.compile(r"[^\s,{}\[\]\"']+(?: +[^\s,{}\[\]\"']+)*")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 
@@ -121,7 +122,8 @@ def _read_entries(text: str, at: int, lenient: bool) -> tuple[list[_Entry], int]
     at = _skip(text, at + 1)
     try:
         while text[at : at + 1] != "}":
-            key, end = _read_value(text, at, lenient)
+            bare = _BARE_KEY.match(text, at) if lenient else None
+            key, end = (bare.group(), bare.end()) if bare else _read_value(text, at, lenient)
             colon = _skip(text, end)
             if not isinstance(key, str) or text[colon : colon + 1] != ":":
                 raise ValueError("no key")

@@ -37,7 +37,7 @@ class Task(ABC):
 
 
 class Points24Task(Task):
-    """Points24 in words. The fixed instruction comes first, so that a prompt cache or a small vocabulary can share it."""
+    """Points24 in words. The fixed instruction comes first: a prompt cache or a small vocabulary can share it."""
 
     env_id = "gtr/Points24-v0"
     keys = ("cards", "formula", "thoughts", "action")
@@ -45,8 +45,8 @@ class Points24Task(Task):
     actions: ClassVar[tuple[str, ...]] = (*(str(number) for number in range(1, 11)), "+", "-", "*", "/", "(", ")", "=")
     instruction: ClassVar[str] = (
         "You are playing the 24 game. The picture shows four cards and, below them, the formula so far. "
-        "An A counts 1; J, Q and K count 10. Add one token a turn to the formula so that it uses each card exactly once "
-        "and equals 24, then play '='. The tokens are 1 2 3 4 5 6 7 8 9 10 + - * / ( ) =. "
+        "An A counts 1; J, Q and K count 10. Add one token a turn to the formula so that it uses each card exactly "
+        "once and equals 24, then play '='. The tokens are 1 2 3 4 5 6 7 8 9 10 + - * / ( ) =. "
         'Answer with one JSON object: {"cards": [the four values], "formula": "the formula so far", '
         '"thoughts": "how to reach 24 from here", "action": "the next token"}.'
     )

@@ -1,17 +1,17 @@
 """Thoughts that compute: how to get from four values to 24, one reduction at a time.
 
-A *reduction* takes two of the values left and puts their result in their place. A *plan* is three reductions that end in
-24 and the formula they amount to. Its text reads, for 6 2 3 7 with ``7 * 6`` on the table::
+A *reduction* takes two of the values left and puts their result in their place. A *plan* is three reductions that end
+in 24 and the formula they amount to. Its text reads, for 6 2 3 7 with ``7 * 6`` on the table::
 
     7 * 6 = 42 2 3; 42 / 2 = 21 3; 21 + 3 = 24: 7 * 6 > / 2 + 3 =
 
-Each reduction names the values left after it; behind the colon stands the whole formula, with ``>`` where the one on the
-table ends, so that the next action is the first token after ``>``. A small model that learns such thoughts plays hands
-that it has never seen; one that learns bare formulas remembers the hands it was taught.
+Each reduction names the values left after it; behind the colon stands the whole formula, with ``>`` where the one on
+the table ends, so that the next action is the first token after ``>``. A small model that learns such thoughts plays
+hands that it has never seen; one that learns bare formulas remembers the hands it was taught.
 
-The plans use a narrow grammar that is quick to learn: the larger operand first, whole results that are not negative, and
-a formula that starts with the first reduction's pair. It covers most solvable hands; the others get their plan from the
-exact solver, which knows fractions and any order.
+The plans use a narrow grammar that is quick to learn: the larger operand first, whole results that are not negative,
+and a formula that starts with the first reduction's pair. It covers most solvable hands; the others get their plan from
+the exact solver, which knows fractions and any order.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ TARGET = 24
 OPERATORS = ("+", "*", "-", "/")
 """In the order in which the ordered search tries them."""
 
-_EXACT: dict[str, Callable[[Fraction, Fraction], Fraction]] = {"+": add, "*": mul, "-": sub, "/": truediv}
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+EXACT: dict[str, Callable[[Fraction, Fraction], Fraction]] = {"+": add, "*": mul, "-": sub, "/": truediv}
+PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,22 @@ def whole_result(larger: int, operator: str, smaller: int) -> int | None:
 
 def combine(left: Term, operator: str, right: Term, value: int) -> Term:
     """The term ``left operator right`` with no more parentheses than it needs."""
-    precedence = _PRECEDENCE[operator]
-    needs_left = left.operator is not None and _PRECEDENCE[left.operator] < precedence
+    precedence = PRECEDENCE[operator]
+    needs_left = left.operator is not None and PRECEDENCE[left.operator] < precedence
     needs_right = right.operator is not None and (
-        _PRECEDENCE[right.operator] < precedence
-        or (operator in "-/" and _PRECEDENCE[right.operator] == precedence)
+        PRECEDENCE[right.operator] < precedence or (operator in "-/" and PRECEDENCE[right.operator] == precedence)
     )
     left_tokens = ("(", *left.tokens, ")") if needs_left else left.tokens
     right_tokens = ("(", *right.tokens, ")") if needs_right else right.tokens
     return Term(value, (*left_tokens, operator, *right_tokens), operator)
 
 
-def reductions_of(terms: Sequence[Term]) -> Iterator[tuple[Reduction, tuple[Term, ...]]]:
+def reductions_of(terms: Sequence[Term], wanted: int | None = None) -> Iterator[tuple[Reduction, tuple[Term, ...]]]:
     """All reductions of the grammar, in a fixed order: by operator, then by the operands' places.
+
+    Args:
+        terms: what there is to take two from.
+        wanted: only reductions with this result, or None for all.
 
     Yields:
         the reduction, and the terms after it with the result first.
@@ -117,7 +120,7 @@ def reductions_of(terms: Sequence[Term]) -> Iterator[tuple[Reduction, tuple[Term
                 if right.value > left.value:
                     left, right = right, left
                 value = whole_result(left.value, operator, right.value)
-                if value is None:
+                if value is None or (wanted is not None and value != wanted):
                     continue
                 rest = tuple(term for k, term in enumerate(terms) if k not in (i, j))
                 # The larger operand comes first in the thought; in the formula the leading part does, if it may.
@@ -130,17 +133,18 @@ def reductions_of(terms: Sequence[Term]) -> Iterator[tuple[Reduction, tuple[Term
 @lru_cache(maxsize=16_384)
 def grammar_plans(numbers: tuple[int, ...]) -> tuple[Plan, ...]:
     """All plans of the narrow grammar for these values, in a fixed order, one for each formula."""
+    ordered = tuple(sorted(numbers))
+    if ordered != numbers:  # the same plans; only what is left after a reduction is named in the hand's order
+        return tuple(Plan(reductions_in(plan.formula, numbers), plan.formula) for plan in grammar_plans(ordered))
     cards = tuple(Term(number, (str(number),)) for number in numbers)
     found: dict[tuple[str, ...], Plan] = {}
-    for first, after_first in reductions_of(cards):
+    for _, after_first in reductions_of(cards):
         opening = after_first[0].tokens
-        for second, after_second in reductions_of(after_first):
-            for third, (whole,) in reductions_of(after_second):
-                if whole.value != TARGET:
-                    continue
+        for _, after_second in reductions_of(after_first):
+            for _, (whole,) in reductions_of(after_second, wanted=TARGET):
                 bare = tuple(token for token in whole.tokens if token != "(")
-                if bare[: len(opening)] == opening:
-                    found.setdefault(whole.tokens, Plan((first, second, third), whole.tokens))
+                if bare[: len(opening)] == opening and whole.tokens not in found:
+                    found[whole.tokens] = Plan(reductions_in(whole.tokens, numbers), whole.tokens)
     return tuple(found.values())
 
 
@@ -163,11 +167,17 @@ def plans(numbers: Sequence[int], done: Sequence[str] = ()) -> tuple[Plan, ...]:
     if continuation is None:
         return ()
     formula = (*done, *continuation)[:-1]
-    return (Plan(_reductions_in(formula, tuple(numbers)), formula),)
+    return (Plan(reductions_in(formula, tuple(numbers)), formula),)
 
 
-def _reductions_in(formula: tuple[str, ...], numbers: tuple[int, ...]) -> tuple[Reduction, ...]:
-    """The reductions of any formula that can be read, innermost first, by shunting-yard."""
+@lru_cache(maxsize=65_536)
+def reductions_in(formula: tuple[str, ...], numbers: tuple[int, ...]) -> tuple[Reduction, ...]:
+    """The reductions of any formula that can be read, innermost first, the larger operand of a sum or product first.
+
+    Args:
+        formula: its tokens.
+        numbers: the hand's values, whose order is that of the values left.
+    """
     rest = [Fraction(number) for number in numbers]
     values: list[Fraction] = []
     operators: list[str] = []
@@ -175,7 +185,9 @@ def _reductions_in(formula: tuple[str, ...], numbers: tuple[int, ...]) -> tuple[
 
     def reduce() -> None:
         operator, right, left = operators.pop(), values.pop(), values.pop()
-        result = _EXACT[operator](left, right)
+        if operator in "+*" and right > left:
+            left, right = right, left
+        result = EXACT[operator](left, right)
         rest.remove(left)
         rest.remove(right)
         reductions.append(Reduction(left, operator, right, result, tuple(rest)))
@@ -189,8 +201,8 @@ def _reductions_in(formula: tuple[str, ...], numbers: tuple[int, ...]) -> tuple[
             while operators[-1] != "(":
                 reduce()
             operators.pop()
-        elif token in _PRECEDENCE:
-            while operators and operators[-1] != "(" and _PRECEDENCE[operators[-1]] >= _PRECEDENCE[token]:
+        elif token in PRECEDENCE:
+            while operators and operators[-1] != "(" and PRECEDENCE[operators[-1]] >= PRECEDENCE[token]:
                 reduce()
             operators.append(token)
         else:

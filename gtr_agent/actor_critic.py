@@ -1,0 +1,180 @@
+"""The agent in training: a vision-language model with a LoRA adapter, and a value head beside it.
+
+The value of a state is read off the last hidden state of the prompt's last token, before any of the answer (Qwen's
+hidden state -> MLP -> one number, as in RL4VLM and GTR). By default the head does not train the model below it, a
+departure from the paper: with a small model the value's gradient drowns the policy's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gtr_agent.batches import FEATURES, AnswerBatch
+from gtr_agent.config import ModelSettings
+from gtr_agent.losses import token_log_probs
+from gtr_agent.model import Precision, PromptBatch, autocast, join
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one pass says of given answers.
+
+    Attributes:
+        log_probs: (turns, tokens) in nats, of each answer token given all before it; 0 where there is no token.
+        values: (turns,) of the states.
+        entropy: (turns, tokens) in nats, of the distribution that each token was drawn from; 0 where there is none.
+    """
+
+    log_probs: Tensor
+    values: Tensor
+    entropy: Tensor
+
+
+def make_value_head(width: int, hidden: Sequence[int], seed: int) -> nn.Sequential:
+    """An MLP from a hidden state to a value; its last layer starts at zero, so that the first values are 0."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for size in hidden:
+            layers += [nn.Linear(width, size), nn.ReLU()]
+            width = size
+        last = nn.Linear(width, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)
+
+
+def lora_targets(model: Any, vision: bool) -> list[str]:
+    """The full names of the linear layers to adapt: those of the language model, and of the vision tower if wished."""
+    head = model.get_output_embeddings()
+    names = []
+    for name, module in model.named_modules():
+        is_vision = any(part in {"visual", "vision_tower", "vision_model"} for part in name.split("."))
+        if isinstance(module, nn.Linear) and module is not head and (vision or not is_vision):
+            names.append(name)
+    return names
+
+
+def add_lora(model: Any, settings: ModelSettings, seed: int) -> Any:
+    """The model with a fresh LoRA adapter (https://arxiv.org/abs/2106.09685) that changes nothing yet."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # PEFT takes any number
+        lora_dropout=settings.lora_dropout,
+        target_modules=lora_targets(model, settings.lora_vision),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+class ActorCritic(nn.Module):
+    """Policy and value of one model.
+
+    Args:
+        model: a causal vision-language model, with or without a PEFT adapter.
+        value_head: hidden state -> value, or None where no values are wanted.
+        temperature: of the policy's distribution.
+        precision: of the forward passes.
+        value_detach: whether the value's gradient stops at the head.
+        cache_features: keep pictures as features rather than as pixels; only where the vision tower is frozen.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        value_head: nn.Module | None,
+        *,
+        temperature: float,
+        precision: Precision,
+        value_detach: bool = True,
+        cache_features: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.value_head = value_head
+        self.temperature = temperature
+        self.precision = precision
+        self.value_detach = value_detach
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._causal = [causal]  # in a list, so that its weights are not registered a second time
+        takes_features = "mm_encoder_outputs" in inspect.signature(causal.forward).parameters
+        self.cache_features = cache_features and takes_features
+
+    @property
+    def causal(self) -> Any:
+        """The causal model itself, whose layers hold the adapter."""
+        return self._causal[0]
+
+    def picture_features(self, prompt: PromptBatch) -> list[Tensor] | None:
+        """Each picture's features, (visual tokens, hidden size), or None where pixels are to be kept."""
+        if not self.cache_features:
+            return None
+        with torch.no_grad(), autocast(self.precision, prompt.inputs["input_ids"].device.type):
+            output = self.causal.get_image_features(
+                prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"], return_dict=True
+            )
+        return [features.detach().clone() for features in output.pooler_output]
+
+    def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The last hidden states, (turns, tokens, hidden size)."""
+        inputs = as_model_inputs(inputs)
+        return self.causal.base_model(**inputs, use_cache=False).last_hidden_state
+
+    def score(self, prompt: PromptBatch, answers: AnswerBatch, with_entropy: bool = False) -> Scores:
+        """Log-probs of given answers and values of their states, in one pass, pictures included.
+
+        The vocabulary's logits are made for answer tokens alone.
+        """
+        mask = answers.mask
+        with autocast(self.precision, mask.device.type):
+            hidden = self.hidden_states(join(prompt, answers.tokens, mask))
+            before = hidden[:, prompt.width - 1 : -1]  # (turns, tokens, hidden): the state that each token follows
+            logits = self.causal.get_output_embeddings()(before[mask])
+        logits = logits.float()
+        log_probs = scatter(token_log_probs(logits, answers.tokens[mask], self.temperature), mask)
+        entropy = torch.zeros_like(log_probs)
+        if with_entropy:
+            with torch.no_grad():
+                log_all = torch.log_softmax(logits.detach() / self.temperature, dim=-1)
+                entropy = scatter(-(log_all.exp() * log_all).sum(dim=-1), mask)
+        return Scores(log_probs, self.value(hidden[:, prompt.width - 1]), entropy)
+
+    def state_values(self, prompt: PromptBatch) -> Tensor:
+        """Values of states without answers, (turns,)."""
+        with autocast(self.precision, prompt.inputs["input_ids"].device.type):
+            hidden = self.hidden_states(prompt.inputs)
+        return self.value(hidden[:, -1])
+
+    def value(self, hidden: Tensor) -> Tensor:
+        """The value head on hidden states (turns, hidden size), in float32."""
+        if self.value_head is None:
+            return hidden.new_zeros(len(hidden), dtype=torch.float32)
+        hidden = hidden.float()
+        return self.value_head(hidden.detach() if self.value_detach else hidden).squeeze(-1)
+
+
+def scatter(values: Tensor, mask: Tensor) -> Tensor:
+    """Put values (number of True,) where the mask (turns, tokens) is True, zeros elsewhere."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+
+def as_model_inputs(inputs: dict[str, Tensor]) -> dict[str, Any]:
+    """A batch's tensors as the model takes them: picture features, where kept, go in as the vision tower's output."""
+    arguments: dict[str, Any] = dict(inputs)
+    features = arguments.pop(FEATURES, None)
+    if features is not None:
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        arguments["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=(features,))}
+    return arguments

@@ -1,0 +1,191 @@
+"""Checkpoints: written whole or not at all, read without ever unpickling anything."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+import gtr_envs
+from gtr_agent.actor_critic import ActorCritic
+from gtr_agent.config import Settings
+from gtr_agent.files import new_folder, write_json
+from gtr_envs.errors import CheckpointError
+
+NOTES = "gtr_bench.json"
+"""The file in a model or checkpoint folder that says how it was made."""
+
+CARD = """---
+library_name: {library}
+base_model: {base}
+tags: [gtr-bench, {method}]
+---
+
+# {title}
+
+Trained with [GTR-Bench](https://arxiv.org/abs/2512.13043) {version}: method `{method}`, environment `{env}`,
+seed {seed}, {unit} {update}.
+
+    gtr-bench eval --agent {folder}
+"""
+
+
+def write_model_notes(
+    folder: Path,
+    settings: Settings,
+    method: str,
+    update: int,
+    metrics: dict[str, float],
+    final: Path | None = None,
+) -> None:
+    """Write ``gtr_bench.json`` and the model card into a folder.
+
+    Args:
+        folder: the model's or the adapter's folder.
+        settings: of the run.
+        method: how the weights were trained.
+        update: steps of a warm start, or updates of reinforcement learning.
+        metrics: the latest figures.
+        final: the name under which the folder will stand, if not yet its own.
+    """
+    notes = {
+        "version": gtr_envs.__version__,
+        "method": method,
+        "base_model": settings.model.base,
+        "base_model_relative": relative_base(settings.model.base, final or folder),
+        "update": update,
+        "env_id": settings.env.id,
+        "env_options": settings.env.options,
+        "seed": settings.seed,
+        "temperature": settings.rollout.temperature,
+        "max_new_tokens": settings.rollout.max_new_tokens,
+        "precision": settings.model.precision,
+        "attention": settings.model.attention,
+        "metrics": metrics,
+    }
+    write_json(folder / NOTES, notes)
+    card = CARD.format(
+        library="transformers" if method == "sft" else "peft",
+        base=notes["base_model"],
+        method=method,
+        title=f"{settings.env.id} agent",
+        version=gtr_envs.__version__,
+        env=settings.env.id,
+        seed=settings.seed,
+        unit="step" if method == "sft" else "update",
+        update=update,
+        folder=(final or folder).name,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def relative_base(base: str, folder: Path) -> str | None:
+    """The way from a checkpoint's folder to its base model, so that both can be moved together; None for a hub name."""
+    return os.path.relpath(base, folder) if Path(base).is_dir() else None
+
+
+def read_notes(folder: Path) -> dict[str, Any]:
+    """What ``gtr_bench.json`` says; empty where there is none, as for models made elsewhere.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = folder / NOTES
+    if not path.is_file():
+        return {}
+    try:
+        notes = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(notes, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no object")
+    return notes
+
+
+def save_checkpoint(
+    folder: Path, actor: ActorCritic, settings: Settings, update: int, metrics: dict[str, float]
+) -> None:
+    """Write a checkpoint: a plain PEFT adapter, the value head, and how they were made.
+
+    Args:
+        folder: its final name; it appears there only when whole.
+        actor: the agent.
+        settings: of the run.
+        update: how many updates were done.
+        metrics: the latest figures.
+    """
+    assert actor.value_head is not None
+    with new_folder(folder) as partial:
+        actor.model.save_pretrained(partial)
+        save_file(actor.value_head.state_dict(), partial / "value_head.safetensors")
+        write_model_notes(partial, settings, settings.method, update, metrics, final=folder)
+
+
+def checkpoint_folder(run: Path, update: int) -> Path:
+    """The folder of a run's checkpoint after so many updates."""
+    return run / "checkpoints" / f"update-{update:06d}"
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The newest checkpoint of a run's folder, or None."""
+    found = sorted((run / "checkpoints").glob("update-[0-9]*"))
+    return found[-1] if found else None
+
+
+def find_agent(path: Path) -> Path:
+    """The folder of an agent: the path itself, or the newest checkpoint of the run there.
+
+    Raises:
+        CheckpointError: there is neither.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"there is no checkpoint folder {path}")
+    if (path / "adapter_config.json").is_file() or (path / "config.json").is_file():
+        return path
+    newest = latest_checkpoint(path)
+    if newest is None:
+        raise CheckpointError(
+            f"{path} holds no adapter (adapter_config.json), no model (config.json) and no run with checkpoints"
+        )
+    return newest
+
+
+def find_base(folder: Path) -> str:
+    """The base model of an adapter: where its configuration says, also seen from the adapter's own folder.
+
+    Raises:
+        CheckpointError: the configuration is damaged, or names a folder that is gone.
+    """
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        base = str(config["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'adapter_config.json'} is damaged: {error}") from error
+    relative = read_notes(folder).get("base_model_relative")
+    for place in (Path(base), folder / str(relative)):
+        if place.is_dir():
+            return str(place)
+    if Path(base).is_absolute() or relative is not None:
+        raise CheckpointError(f"the base model of {folder} is gone: {base}; put it back there")
+    return base  # a name on the hub
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """Put a saved LoRA adapter on its base model.
+
+    Raises:
+        CheckpointError: its weights are missing, damaged or made for another model.
+    """
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise CheckpointError(f"{folder} has no adapter_model.safetensors; the checkpoint is incomplete")
+    try:
+        return PeftModel.from_pretrained(model, folder)
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"the adapter in {folder} is damaged or made for another model: {first}") from error

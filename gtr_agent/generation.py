@@ -1,0 +1,161 @@
+"""Sampling answers from exactly the distribution that is scored.
+
+That distribution is the softmax of the logits over the temperature: no top-k, no nucleus, no repetition penalty. It is
+what makes every PPO ratio 1 on policy. (The released GTR code samples with top-k 5 and a repetition penalty of 1.2, and
+scores without.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gtr_agent.actor_critic import ActorCritic, as_model_inputs
+from gtr_agent.model import PromptBatch, action_token_mask, autocast, end_token, inference
+from gtr_envs.episode import Request, Response
+from gtr_envs.protocol import read_answer
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a policy keeps of an answer for training.
+
+    Attributes:
+        tokens: as they were sampled, with the end token where it came.
+        action_mask: which of them are the action.
+        log_probs: of each, in nats, as sampling saw it.
+    """
+
+    tokens: tuple[int, ...]
+    action_mask: tuple[bool, ...]
+    log_probs: tuple[float, ...]
+
+
+def choose_token(logits: Tensor, temperature: float, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
+    """One token a row: by inverse transform sampling from the row's own uniform number, or the likeliest one.
+
+    Args:
+        logits: (turns, vocabulary).
+        temperature: what the logits are divided by.
+        uniform: (turns,) numbers in [0, 1), or None to take the likeliest token.
+
+    Returns:
+        the tokens and their log-probs at this temperature, both (turns,).
+    """
+    log_probs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    if uniform is None:
+        tokens = log_probs.argmax(dim=-1)
+    else:
+        cumulative = log_probs.double().exp().cumsum(dim=-1)
+        # The last sum is 1 but for rounding; scaling by it keeps every number inside.
+        target = (uniform * cumulative[:, -1]).unsqueeze(1)
+        tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp_max(logits.shape[-1] - 1)
+    return tokens, log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def generate(
+    actor: ActorCritic, prompt: PromptBatch, uniforms: Tensor | None, max_new_tokens: int, end: int
+) -> list[tuple[list[int], list[float]]]:
+    """Write answers with a key-value cache.
+
+    Args:
+        actor: who answers, and at which temperature and precision.
+        prompt: the prompts.
+        uniforms: (turns, max_new_tokens) numbers in [0, 1), or None for greedy answers.
+        max_new_tokens: tokens after which an answer is cut off.
+        end: the token that ends an answer; it is part of the answer where it came.
+
+    Returns:
+        each answer's tokens and their log-probs in nats.
+    """
+    mask = prompt.inputs["attention_mask"]
+    finished = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
+    tokens: list[Tensor] = []
+    log_probs: list[Tensor] = []
+    model = actor.causal
+    with inference(model), autocast(actor.precision, mask.device.type):
+        positions, deltas = rope_positions(model, prompt)
+        output = model(**as_model_inputs(prompt.inputs), **positions, use_cache=True, logits_to_keep=1)
+        for step in range(max_new_tokens):
+            uniform = None if uniforms is None else uniforms[:, step]
+            token, log_prob = choose_token(output.logits[:, -1], actor.temperature, uniform)
+            tokens.append(token)
+            log_probs.append(log_prob)
+            finished |= token == end
+            if finished.all() or step + 1 == max_new_tokens:
+                break
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            if deltas is not None:
+                positions = {"position_ids": (mask.sum(dim=1, keepdim=True) - 1 + deltas)[None].expand(3, -1, -1)}
+            output = model(
+                input_ids=token.unsqueeze(1),
+                attention_mask=mask,
+                past_key_values=output.past_key_values,
+                use_cache=True,
+                **positions,
+            )
+    lengths = [_length(row, end) for row in torch.stack(tokens, dim=1).tolist()]
+    rows = zip(torch.stack(tokens, dim=1).tolist(), torch.stack(log_probs, dim=1).tolist(), lengths, strict=True)
+    return [(row[:length], scores[:length]) for row, scores, length in rows]
+
+
+def _length(row: list[int], end: int) -> int:
+    return row.index(end) + 1 if end in row else len(row)
+
+
+def rope_positions(model: Any, prompt: PromptBatch) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Positions for models whose pictures take up fewer positions than tokens (Qwen's multimodal rope).
+
+    They are asked of the model here, not left to its memory of the last call, which threads would share.
+
+    Returns:
+        the prompts' positions as a model's argument, (3, turns, tokens), and what to add to a later token's place to
+        get its position, (turns, 1); nothing and None for models with plain positions.
+    """
+    inner = model.base_model
+    if not hasattr(inner, "get_rope_index") or "mm_token_type_ids" not in prompt.inputs:
+        return {}, None
+    positions, deltas = inner.get_rope_index(
+        prompt.inputs["input_ids"],
+        mm_token_type_ids=prompt.inputs["mm_token_type_ids"],
+        image_grid_thw=prompt.inputs.get("image_grid_thw"),
+        attention_mask=prompt.inputs["attention_mask"],
+    )
+    return {"position_ids": positions}, deltas
+
+
+def decode_with_offsets(processor: Any, tokens: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
+    """The text of sampled tokens and the characters ``[start, end)`` that each contributes.
+
+    The tokens are the ones that were sampled; encoding the text again might split it otherwise. A character whose bytes
+    are spread over several tokens belongs to the one that completes it.
+    """
+    if not tokens:
+        return "", []
+    tokenizer = processor.tokenizer
+    text = tokenizer.decode(list(tokens), skip_special_tokens=False)
+    pieces = tokenizer.batch_decode([[token] for token in tokens], skip_special_tokens=False)
+    if "".join(pieces) == text:
+        ends = list(accumulate(len(piece) for piece in pieces))
+    else:
+        prefixes = [list(tokens[: index + 1]) for index in range(len(tokens))]
+        ends = [len(prefix) for prefix in tokenizer.batch_decode(prefixes, skip_special_tokens=False)]
+        ends = [min(end, len(text)) for end in ends]
+    return text, list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def respond(processor: Any, request: Request, tokens: list[int], log_probs: list[float]) -> Response:
+    """A policy's answer from the tokens that it sampled."""
+    ended = bool(tokens) and tokens[-1] == end_token(processor)
+    text, offsets = decode_with_offsets(processor, tokens[:-1] if ended else tokens)
+    if ended:
+        offsets.append((len(text), len(text)))
+    answer = read_answer(text, request.task.allowed(request.info), request.task.keys)
+    action_mask = action_token_mask(answer, offsets)
+    sample = Sample(tuple(tokens), tuple(action_mask), tuple(log_probs))
+    return Response(text, len(tokens), len(tokens) - sum(action_mask), sample)
