@@ -13,7 +13,7 @@ from gtr_envs.experts import RandomPolicy, SolverPolicy
 
 BUILT_IN: dict[str, type[RandomPolicy] | type[SolverPolicy]] = {"random": RandomPolicy, "expert": SolverPolicy}
 ALLOWED = "choose random, expert, or the folder of a checkpoint"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
 _WHOLE = 64 * 2**20
 _BLOCK = 2**20
 _SAMPLES = 64
@@ -40,12 +40,12 @@ class AgentCard:
     temperature: float | None = None
 
 
-def load_agent(spec: str, temperature: float = 1.0, greedy: bool = False) -> Policy:
+def load_agent(spec: str, temperature: float | None = None, greedy: bool = False) -> Policy:
     """Load an agent.
 
     Args:
-        spec: ``random``, ``expert``, or a checkpoint's folder.
-        temperature: of the sampling; 1 is what training samples with. Built-in agents have none.
+        spec: ``random``, ``expert``, or the folder of a checkpoint, a model or a training run (its newest checkpoint).
+        temperature: of the sampling; None for the one it was trained with. Built-in agents have none.
         greedy: take the likeliest token each time instead of sampling.
 
     Raises:
@@ -53,7 +53,7 @@ def load_agent(spec: str, temperature: float = 1.0, greedy: bool = False) -> Pol
         CheckpointError: the folder is missing or damaged.
         MissingExtraError: playing a model needs libraries that are not installed.
     """
-    if not 0.0 < temperature <= 10.0:
+    if temperature is not None and not 0.0 < temperature <= 10.0:
         raise SettingError(f"temperature {temperature} is not allowed; choose one above 0 and up to 10, or --greedy")
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
@@ -66,7 +66,7 @@ def load_agent(spec: str, temperature: float = 1.0, greedy: bool = False) -> Pol
     return _load_checkpoint(folder, temperature, greedy)
 
 
-def _load_checkpoint(folder: Path, temperature: float, greedy: bool) -> Policy:
+def _load_checkpoint(folder: Path, temperature: float | None, greedy: bool) -> Policy:
     try:
         from gtr_agent.policy import load_policy
     except ImportError as error:
@@ -104,14 +104,23 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _base_name(base: object) -> str | None:
+    """A base model's name for the leaderboard: of a folder only the last part, a hub's name whole."""
+    if base is None:
+        return None
+    text = str(base)
+    is_path = text.startswith((".", "/", "~")) or Path(text).exists() or text.count("/") > 1
+    return Path(text).name if is_path else text
+
+
 def describe_agent(
-    spec: str, policy: Policy, *, name: str | None = None, temperature: float = 1.0, greedy: bool = False
+    spec: str, policy: Policy, *, name: str | None = None, temperature: float | None = None, greedy: bool = False
 ) -> AgentCard:
     """Who a loaded agent is.
 
     Args:
         spec: what it was loaded from.
-        policy: the agent; a checkpoint's has ``meta`` with ``method`` and ``base_model``.
+        policy: the agent; a checkpoint's has ``meta`` with ``method``, ``base_model`` and ``folder``.
         name: its name in the leaderboard; its own name if None.
         temperature, greedy: how it was loaded.
 
@@ -121,7 +130,7 @@ def describe_agent(
     called = name or policy.name
     if not _NAME.fullmatch(called):
         raise SettingError(
-            f"agent name {called!r} is not allowed; use letters, digits and . _ + - (at most 100), by --name"
+            f"agent name {called!r} is not allowed; use letters, digits and . _ + - @ (at most 100), by --name"
         )
     if spec in BUILT_IN:
         return AgentCard(called, spec, method=spec)
@@ -130,7 +139,7 @@ def describe_agent(
         name=called,
         spec=spec,
         method=str(meta.get("method", "unknown")),
-        base_model=None if meta.get("base_model") is None else str(meta["base_model"]),
-        fingerprint=fingerprint(Path(spec)),
-        temperature=0.0 if greedy else temperature,
+        base_model=_base_name(meta.get("base_model")),
+        fingerprint=fingerprint(Path(meta.get("folder", spec))),
+        temperature=0.0 if greedy else float(meta.get("temperature", 1.0) if temperature is None else temperature),
     )

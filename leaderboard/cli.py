@@ -6,6 +6,7 @@ project raises on purpose ends as one line on stderr and exit code 2; Ctrl-C end
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -60,6 +61,17 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
+def quiet_libraries() -> None:
+    """Keep the progress bars and deprecation warnings of transformers out of ours."""
+    import warnings
+
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
 def note(text: str) -> None:
     """A remark for people, on stderr."""
     print(f"note: {text}", file=sys.stderr)
@@ -72,6 +84,7 @@ def init_tiny_command(
 ) -> None:
     """Make the tiny vision-language model: Qwen2.5-VL's own class, 1.5 million random weights."""
     require("torch", "transformers")
+    quiet_libraries()
     from gtr_agent.tiny import init_tiny
 
     print(f"made {init_tiny(out, seed)}")
@@ -87,6 +100,11 @@ def presets() -> None:
         print(name)
 
 
+def _chosen(preset: str | None, config: Path | None) -> str:
+    """The options that name the settings, for a command to go on with."""
+    return f"--preset {preset} " if preset else f"--config {config} " if config else ""
+
+
 @app.command()
 def sft(
     out: Out,
@@ -97,10 +115,14 @@ def sft(
     """Warm-start a model on the solver's episodes (supervised)."""
     require("torch", "transformers", "peft")
     from gtr_agent.config import load_settings
-    from leaderboard.training import run_warm_start
 
     settings = load_settings(preset, config, overrides or [])
-    print(f"warm start: {run_warm_start(settings, out, console())}")
+    quiet_libraries()
+    from gtr_agent.sft import run_sft
+
+    made = run_sft(settings, out)
+    print(f"warm-started model: {made}")
+    print(f"go on with: gtr-bench train {_chosen(preset, config)}--init {made} --out runs/my-agent")
 
 
 @app.command()
@@ -117,10 +139,17 @@ def train(
     """Train an agent by reinforcement learning: GTR-Turbo (KL) or plain PPO, by the setting 'method'."""
     require("torch", "transformers", "peft")
     from gtr_agent.config import load_settings
-    from leaderboard.training import run_training
 
-    settings = load_settings(preset, config, overrides or [])
-    print(f"trained agent: {run_training(settings, out, init, console())}")
+    changed = list(overrides or [])
+    if init is not None:
+        changed.append(f"model.base={json.dumps(str(init))}")
+    settings = load_settings(preset, config, changed)
+    quiet_libraries()
+    from gtr_agent.train import train as run_training
+
+    made = run_training(settings, out)
+    print(f"trained agent: {made}")
+    print(f"go on with: gtr-bench eval --agent {made} --split train --split test")
 
 
 @app.command("eval")
@@ -138,7 +167,9 @@ def eval_command(
     hands: Annotated[str, typer.Option(help="solvable, or all: hands without a solution too.")] = "solvable",
     illegal: Annotated[str, typer.Option(help="An illegal number: continue or terminate the episode.")] = "continue",
     greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")] = False,
-    temperature: Annotated[float, typer.Option(help="Of the sampling; training samples with 1.")] = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the sampling; without it, the one the agent was trained with.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Episodes played side by side; does not change the results.")] = 64,
     out: Annotated[Path, typer.Option("--out", help="The folder of all results.")] = Path("results"),
     name: Annotated[str | None, typer.Option("--name", help="The agent's name in the leaderboard.")] = None,
@@ -151,6 +182,9 @@ def eval_command(
     from leaderboard.standings import print_result
 
     terminal = console()
+    if Path(agent).is_dir():
+        require("torch", "transformers", "peft")
+        quiet_libraries()
     policy = load_agent(agent, temperature, greedy)
     card = describe_agent(agent, policy, name=name, temperature=temperature, greedy=greedy)
     changed = {"hands": hands} if hands != "solvable" else {}
@@ -217,12 +251,14 @@ def quickstart(
     budget: Annotated[
         str, typer.Option(help="full (about 10 minutes on 2 cores) or toy (a test of the parts).")
     ] = "full",
+    episodes: Annotated[int | None, typer.Option("--episodes", "-n", help="For each agent and split.")] = None,
 ) -> None:
     """The whole job on a CPU: warm-start, train, evaluate, rank. The same command again goes on where it stopped."""
     require("scipy", "jinja2", "torch", "transformers", "peft")
+    quiet_libraries()
     from leaderboard.quickstart import run_quickstart
 
-    run_quickstart(out, seed, budget, console())
+    run_quickstart(out, seed, budget, console(), episodes)
 
 
 def user_message(error: Exception) -> str | None:

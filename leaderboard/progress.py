@@ -38,23 +38,15 @@ def evaluation_progress(console: Console, what: str) -> Iterator[Callable[[Progr
             part = progress.done * LOG_LINES // progress.total
             if part > seen[0]:
                 seen[0] = part
-                console.print(
-                    f"{what}: {progress.done} of {progress.total} episodes, {_standing(progress)}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                line = f"{what}: {progress.done} of {progress.total} episodes, {_standing(progress)}"
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         yield log
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-    )
-    with Bars(*columns, TimeRemainingColumn(), console=console) as bars:
-        bar = bars.add_task(what, total=None, rate="")
-        yield lambda progress: bars.update(bar, completed=progress.done, total=progress.total, rate=_standing(progress))
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, TextColumn("{task.fields[news]}", markup=False), console=console) as bars:
+        bar = bars.add_task(what, total=None, news="")
+        yield lambda progress: bars.update(bar, completed=progress.done, total=progress.total, news=_standing(progress))

@@ -9,7 +9,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-PACKAGE = "gtr-bench"
+import gtr_envs
+
 LIBRARIES = ("numpy", "gymnasium", "pillow", "torch", "transformers", "peft")
 
 
@@ -20,10 +21,9 @@ def _version_of(distribution: str) -> str | None:
         return None
 
 
-@lru_cache(maxsize=1)
 def package_version() -> str:
-    """The version of gtr-bench; ``"0+uninstalled"`` where it runs from a source tree that was never installed."""
-    return _version_of(PACKAGE) or "0+uninstalled"
+    """The version of gtr-bench."""
+    return gtr_envs.__version__
 
 
 @lru_cache(maxsize=1)

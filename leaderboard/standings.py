@@ -140,7 +140,9 @@ def standings_table(lines: Sequence[Standing], title: str | None = None) -> Tabl
         "[ ]: 95% intervals, Wilson's for success, bootstrap for return\n"
         "trained, held-out: multisets of card values that training may use, never uses"
     )
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False)
+    table = Table(
+        title=title, caption=caption, box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False, collapse_padding=True
+    )
     table.add_column("agent", overflow="fold")
     mixed = len({(line.env_id, line.rules) for line in lines}) > 1
     if mixed:

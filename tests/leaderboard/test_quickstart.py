@@ -1,0 +1,218 @@
+"""The quickstart on a toy budget: from nothing to the CSV, by the command itself, with real models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gtr_envs.errors import CheckpointError, OutputExistsError
+from leaderboard.agents import describe_agent, load_agent
+from leaderboard.cli import main
+from leaderboard.quickstart import STATE, Stages, finished_stages
+from leaderboard.table import parse_csv
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished toy quickstart, and what it printed in ``printed.txt`` beside it."""
+    out = tmp_path_factory.mktemp("quickstart") / "out"
+    command = [sys.executable, "-m", "leaderboard.cli", "quickstart", "--budget", "toy", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (out.parent / "printed.txt").write_text(done.stdout, encoding="utf-8")
+    return out
+
+
+def test_the_quickstart_ranks_four_agents_on_three_kinds_of_hands(finished: Path) -> None:
+    rows = [row for row in parse_csv((finished / "leaderboard.csv").read_text("utf-8")) if row.source == "measured"]
+    assert {(row.agent, row.split) for row in rows} == {
+        (agent, split)
+        for agent in ("random", "expert", "warm-start", "gtr-turbo-kl")
+        for split in ("train", "test", "all")
+    }
+    by_agent = {row.agent: row for row in rows}
+    assert by_agent["expert"].success_rate == 1.0
+    assert (by_agent["gtr-turbo-kl"].method, by_agent["warm-start"].method) == ("gtr-turbo-kl", "sft")
+    assert by_agent["gtr-turbo-kl"].base_model == "warm-start"
+    assert (by_agent["warm-start"].tokens_out or 0) > 0
+    assert "<img" in (finished / "page.html").read_text("utf-8")
+
+
+def test_the_quickstart_ends_with_the_table_and_what_next(finished: Path) -> None:
+    printed = (finished.parent / "printed.txt").read_text("utf-8")
+    for part in ("1/5", "5/5", "held-out", "on the same hands", "gtr-bench eval --agent", "gtr-bench train --preset"):
+        assert part in printed
+
+
+def test_the_same_command_again_finds_everything_done(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    assert main(["quickstart", "--budget", "toy", "--out", str(finished)]) == 0
+    assert capsys.readouterr().out.count("(done before)") == 3
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_another_quickstart_does_not_overwrite_it(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quickstart", "--budget", "toy", "--out", str(finished), "--seed", "5"]) == 2
+    assert "seed is 0 there and 5 now; choose another --out" in capsys.readouterr().err
+
+
+def test_a_trained_agent_is_known_by_its_weights(finished: Path) -> None:
+    run = finished / "gtr-turbo-kl"
+    of_run, of_checkpoint = (
+        describe_agent(str(path), load_agent(str(path))) for path in (run, run / "checkpoints" / "update-000002")
+    )
+    assert of_run.fingerprint == of_checkpoint.fingerprint
+    assert of_run.temperature == 1.0
+    earlier = run / "checkpoints" / "update-000001"
+    assert describe_agent(str(earlier), load_agent(str(earlier))).fingerprint != of_run.fingerprint
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "no weights"])
+def test_a_damaged_checkpoint_is_named(finished: Path, tmp_path: Path, damage: str) -> None:
+    if damage != "empty":
+        for file in (finished / "warm-start").iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        weights = tmp_path / "model.safetensors"
+        content = weights.read_bytes()
+        weights.unlink()
+        if damage == "cut":
+            weights.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError) as caught:
+        load_agent(str(tmp_path))
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_ctrl_c_while_training_leaves_whole_files(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "leaderboard.cli", "quickstart", "--budget", "toy", "--out", str(out)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        while not (out / STATE).is_file() or "tiny" not in json.loads((out / STATE).read_text())["done"]:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command again" in error
+    assert "Traceback" not in error
+    assert set(finished_stages(out, {})) == {"tiny"}
+    assert {path.name for path in out.iterdir()} <= {"tiny", STATE, ".lock"}
+
+
+def test_stages_are_done_once_and_interrupted_ones_again(tmp_path: Path) -> None:
+    settings = {"seed": 0}
+    calls: list[str] = []
+
+    def work(folder: Path) -> Path:
+        assert not folder.exists()
+        calls.append(folder.name)
+        folder.mkdir()
+        return folder
+
+    out = tmp_path / "out"
+    assert Stages(out, settings).run("tiny", work) == (out / "tiny", False)
+    (out / "warm-start").mkdir()
+    (out / "warm-start" / "half.bin").write_text("half")
+    again = Stages(out, settings)
+    assert again.run("tiny", work) == (out / "tiny", True)
+    assert again.run("warm-start", work) == (out / "warm-start", False)
+    assert calls == ["tiny", "warm-start"]
+    assert not (out / "warm-start" / "half.bin").exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="something else; choose another --out"):
+        finished_stages(tmp_path, {})
+    with pytest.raises(OutputExistsError, match="is a file"):
+        finished_stages(tmp_path / "mine.txt", {})
+    (tmp_path / STATE).write_text("{")
+    with pytest.raises(OutputExistsError, match="damaged"):
+        finished_stages(tmp_path, {})
+
+
+def test_an_unknown_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quickstart", "--budget", "huge", "--out", str(tmp_path)]) == 2
+    assert "unknown budget 'huge'; choose one of full, toy" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+SMALL = (
+    "sft.steps=1",
+    "sft.text_batch_size=0",
+    "sft.batch_size=2",
+    "sft.eval_every=0",
+    "sft.eval_episodes=1",
+    "rollout.num_envs=2",
+    "rollout.turns=2",
+    "rollout.max_new_tokens=4",
+    "ppo.updates=1",
+    "ppo.epochs=1",
+    "ppo.batch_size=4",
+)
+
+
+def test_each_step_is_a_command_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = [part for change in SMALL for part in ("--set", change)]
+    model, warm, run = (str(tmp_path / name) for name in ("model", "warm", "run"))
+    start = ["--preset", "tiny-points24", *changes]
+    assert main(["init-tiny", model, "--seed", "3"]) == 0
+    assert main(["sft", *start, "--set", f"model.base={model}", "--out", warm]) == 0
+    assert main(["train", *start, "--set", "method=ppo", "--init", warm, "--out", run]) == 0
+    assert main(["eval", "--agent", run, "-n", "1", "--out", str(tmp_path / "results"), "--name", "mine"]) == 0
+    assert main(["leaderboard", str(tmp_path / "results"), "--csv", str(tmp_path / "l.csv")]) == 0
+    row = parse_csv((tmp_path / "l.csv").read_text("utf-8"))[0]
+    assert (row.agent, row.method, row.base_model, row.n_episodes) == ("mine", "ppo", "warm", 1)
+    capsys.readouterr()
+    for arguments in (["sft", *start, "--out", warm], ["train", *start, "--out", run], ["init-tiny", model]):
+        assert main(arguments) == 2
+        assert "already holds something; choose another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--preset", "huge"], "unknown preset 'huge'; there are: "),
+        (["--config", "no.toml"], "no.toml"),
+        (["--set", "ppo.speed=1"], "unknown setting ppo.speed; known here: "),
+        (["--set", "ppo.epochs=0"], "ppo.epochs=0"),
+        (["--set", "method=magic"], "gtr-turbo-kl"),
+        (["--set", "fast"], "section.key=value"),
+        (["--preset", "tiny-points24", "--init", "no/such/model"], "no/such/model"),
+    ],
+)
+@pytest.mark.parametrize("command", ["sft", "train"])
+def test_bad_settings_are_one_line(
+    command: str,
+    arguments: list[str],
+    hint: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if command == "sft" and "--init" in arguments:
+        arguments = ["--preset", "tiny-points24", "--set", "model.base=no/such/model"]
+    assert main([command, *arguments, "--out", "run"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert hint in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    assert "tiny-points24" in capsys.readouterr().out.splitlines()
