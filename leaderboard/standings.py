@@ -211,4 +211,4 @@ def print_result(console: Console, result: Result) -> None:
         f"\n{meta.agent} on {meta.env_id}, split {meta.split}, {meta.rules} rules, seed {meta.seed}", style="bold"
     )
     console.print(grid)
-    console.print(f"episodes and summary: {result.folder}", soft_wrap=True)
+    console.print(f"episodes and summary: {result.folder}", soft_wrap=True, highlight=False)
