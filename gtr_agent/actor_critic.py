@@ -67,7 +67,7 @@ def add_lora(model: Any, settings: ModelSettings, seed: int) -> Any:
 
     config = LoraConfig(
         r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # PEFT takes any number
+        lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=lora_targets(model, settings.lora_vision),
         bias="none",

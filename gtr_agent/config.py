@@ -66,6 +66,9 @@ class SftSettings(Section):
     steps: int = Field(1000, ge=1)
     batch_size: int = Field(32, ge=1, description="turns with picture in a step")
     text_batch_size: int = Field(0, ge=0, description="turns learned without picture and prompt in a step")
+    fact_batch_size: int = Field(
+        0, ge=0, description="pieces of thoughts in a step: how three values make 24, or that they cannot"
+    )
     micro_batch_size: int = Field(64, ge=1, description="turns in one forward pass")
     first_turn_share: float = Field(0.5, ge=0, le=1, description="share of first turns among the demonstrations")
     learning_rate: float = Field(3e-3, gt=0)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gtr_agent.config import Settings
-from gtr_envs.cards.chain import plans
+from gtr_envs.cards.chain import OPERATORS, last_reductions, plans, whole_result
 from gtr_envs.cards.draw import draw_frame
 from gtr_envs.cards.hands import card_value, deal
+from gtr_envs.cards.search import FAILS, WORKS
 from gtr_envs.errors import UnknownEnvironmentError
 from gtr_envs.experts import ThoughtStyle, points24_answer
 from gtr_envs.tasks import task_for
@@ -67,6 +68,41 @@ class Points24Demonstrations:
             return ()
         formula = ways[int(self.rng.integers(len(ways)))].formula
         return formula[: int(self.rng.integers(1, len(formula) + 1))]
+
+
+class Points24Facts:
+    """Draws pieces of thoughts: three values that a first reduction may leave, and how they make 24, or cannot.
+
+    ``42 2 3; 42 / 2 = 21 3; 21 + 3 = 24`` or ``42 5 5 x``; half of them of each kind. They are about three values and
+    name no hand; but any three values may come up, also those that a held-out hand can be brought to.
+
+    Args:
+        thoughts: with ``search`` the verdict ``y`` stands where it stands in a search.
+        rng: the source of all randomness.
+    """
+
+    def __init__(self, thoughts: ThoughtStyle, rng: np.random.Generator) -> None:
+        self.verdict = f" {WORKS}" if thoughts == "search" else ""
+        self.rng = rng
+
+    def draw(self, count: int) -> list[str]:
+        """That many facts."""
+        return [self._draw(solvable=bool(self.rng.random() < 0.5)) for _ in range(count)]
+
+    def _draw(self, solvable: bool) -> str:
+        while True:
+            a, b, *left = (min(int(rank), 10) for rank in self.rng.integers(1, 14, size=4))
+            result = whole_result(max(a, b), OPERATORS[int(self.rng.integers(4))], min(a, b))
+            if result is None:
+                continue
+            ways = last_reductions((result, *left))
+            if bool(ways) != solvable:
+                continue
+            values = f"{result} {left[0]} {left[1]}"
+            if not ways:
+                return f"{values} {FAILS}"
+            second, third = ways[int(self.rng.integers(len(ways)))]
+            return f"{values}{self.verdict}; {second}; {third}"
 
 
 def demonstrations_for(settings: Settings, thoughts: ThoughtStyle, rng: np.random.Generator) -> Points24Demonstrations:

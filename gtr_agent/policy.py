@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from gtr_agent.actor_critic import ActorCritic
+from gtr_agent.batches import PromptRow, split_prompts, stack_prompts
 from gtr_agent.checkpoint import find_agent, find_base, load_adapter, read_notes
 from gtr_agent.generation import generate, respond
 from gtr_agent.model import choose_device, encode_prompts, end_token, load_model, load_processor
@@ -51,16 +52,47 @@ class ModelPolicy:
 
     def act(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of turns. Each turn's sampling noise comes from its own request's generator."""
-        parts = self.workers.map(lambda piece: self._act(requests[piece]), share(len(requests), self.workers.count))
-        return [response for part in parts for response in part]
+        uniforms = None if self.greedy else draw_uniforms(requests, self.max_new_tokens)
+        prompts = encode_requests(self.actor, self.processor, requests, self.workers)
+        return answer_requests(self.actor, self.processor, requests, prompts, uniforms, self.max_new_tokens)
 
-    def _act(self, requests: Sequence[Request]) -> list[Response]:
-        device = self.actor.causal.device
-        prompts = [request.prompt for request in requests]
-        prompt = encode_prompts(self.processor, prompts, [request.frame for request in requests]).to(device)
-        uniforms = None if self.greedy else draw_uniforms(requests, self.max_new_tokens).to(device)
-        answers = generate(self.actor, prompt, uniforms, self.max_new_tokens, end_token(self.processor))
-        return [respond(self.processor, request, *answer) for request, answer in zip(requests, answers, strict=True)]
+
+def encode_requests(
+    actor: ActorCritic, processor: Any, requests: Sequence[Request], workers: Workers
+) -> list[PromptRow]:
+    """Lay out the questions, each worker a share of them: scaling pictures costs as much as looking at them."""
+
+    def encode(piece: slice) -> list[PromptRow]:
+        asked = requests[piece]
+        prompt = encode_prompts(processor, [request.prompt for request in asked], [request.frame for request in asked])
+        prompt = prompt.to(actor.causal.device)
+        return split_prompts(prompt, actor.picture_features(prompt))
+
+    return [row for rows in workers.map(encode, share(len(requests), workers.count)) for row in rows]
+
+
+def answer_requests(
+    actor: ActorCritic,
+    processor: Any,
+    requests: Sequence[Request],
+    prompts: Sequence[PromptRow],
+    uniforms: torch.Tensor | None,
+    max_new_tokens: int,
+) -> list[Response]:
+    """Sample the answers to questions that were laid out, in one batch: decoding gains nothing from threads.
+
+    Args:
+        actor: who answers.
+        processor: its processor.
+        requests: the questions.
+        prompts: the same, laid out.
+        uniforms: (turns, max_new_tokens) numbers in [0, 1), or None for greedy answers.
+        max_new_tokens: tokens after which an answer is cut off.
+    """
+    batch = stack_prompts(prompts, processor.tokenizer.pad_token_id)
+    uniforms = uniforms.to(actor.causal.device) if uniforms is not None else None
+    answers = generate(actor, batch, uniforms, max_new_tokens, end_token(processor))
+    return [respond(processor, request, *answer) for request, answer in zip(requests, answers, strict=True)]
 
 
 def draw_uniforms(requests: Sequence[Request], max_new_tokens: int) -> torch.Tensor:
@@ -90,7 +122,7 @@ def load_policy(path: str | Path, *, temperature: float | None = None, greedy: b
         # Folded into the weights, the adapter costs nothing.
         model = model.merge_and_unload()
     else:
-        base = folder
+        base = str(folder)
         model = load_model(folder, attention, device)
     actor = ActorCritic(
         model,
@@ -98,7 +130,7 @@ def load_policy(path: str | Path, *, temperature: float | None = None, greedy: b
         temperature=temperature if temperature is not None else notes.get("temperature", 1.0),
         precision=notes.get("precision", "float32" if device == "cpu" else "bfloat16"),
     )
-    meta = {**notes, "base_model": notes.get("base_model", str(base)), "folder": str(folder)}
+    meta = {**notes, "base_model": notes.get("base_model", base), "folder": str(folder)}
     return ModelPolicy(
         actor,
         load_processor(base),

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.batches import PromptRow, split_prompts, stack_prompts
+from gtr_agent.batches import PromptRow
 from gtr_agent.config import Settings
-from gtr_agent.generation import Sample, generate, respond
-from gtr_agent.model import encode_prompts, end_token
-from gtr_agent.parallel import Workers, share
-from gtr_agent.policy import draw_uniforms
+from gtr_agent.generation import Sample
+from gtr_agent.parallel import Workers
+from gtr_agent.policy import answer_requests, draw_uniforms, encode_requests
 from gtr_envs.episode import Episode, Request, Response, Seat, Turn
 from gtr_envs.protocol import AnswerStatus
 from gtr_envs.text_actions import make_text_env
@@ -89,7 +88,10 @@ class Collector:
         last = self.settings.rollout.turns - 1
         for time in range(self.settings.rollout.turns):
             requests = [seat.request() for seat in self.seats]
-            prompts, responses = self._answer(requests)
+            prompts = self._encode(requests)
+            longest = self.settings.rollout.max_new_tokens
+            uniforms = draw_uniforms(requests, longest)
+            responses = answer_requests(self.actor, self.processor, requests, prompts, uniforms, longest)
             row = []
             reached: dict[int, Request] = {}
             for index, (seat, prompt, response) in enumerate(zip(self.seats, prompts, responses, strict=True)):
@@ -113,23 +115,7 @@ class Collector:
         self.next_seed += 1
 
     def _encode(self, requests: Sequence[Request]) -> list[PromptRow]:
-        prompt = encode_prompts(self.processor, [r.prompt for r in requests], [r.frame for r in requests])
-        prompt = prompt.to(self.actor.causal.device)
-        return split_prompts(prompt, self.actor.picture_features(prompt))
-
-    def _answer(self, requests: Sequence[Request]) -> tuple[list[PromptRow], list[Response]]:
-        """Answer all requests, each worker a share of them."""
-        shares = share(len(requests), self.workers.count)
-        parts = self.workers.map(lambda piece: self._answer_share(requests[piece]), shares)
-        return [row for rows, _ in parts for row in rows], [answer for _, answers in parts for answer in answers]
-
-    def _answer_share(self, requests: Sequence[Request]) -> tuple[list[PromptRow], list[Response]]:
-        prompts = self._encode(requests)
-        longest = self.settings.rollout.max_new_tokens
-        uniforms = draw_uniforms(requests, longest).to(self.actor.causal.device)
-        batch = stack_prompts(prompts, self.processor.tokenizer.pad_token_id)
-        answers = generate(self.actor, batch, uniforms, longest, end_token(self.processor))
-        return prompts, [respond(self.processor, r, *answer) for r, answer in zip(requests, answers, strict=True)]
+        return encode_requests(self.actor, self.processor, requests, self.workers)
 
     def _transition(self, seat: Seat, prompt: PromptRow, response: Response, turn: Turn) -> Transition:
         rollout = self.settings.rollout

@@ -21,7 +21,7 @@ from torch import Tensor
 from gtr_agent.actor_critic import ActorCritic, add_lora
 from gtr_agent.checkpoint import write_model_notes
 from gtr_agent.config import Settings, settings_to_toml
-from gtr_agent.demonstrations import Demonstration, demonstrations_for
+from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for
 from gtr_agent.files import new_folder
 from gtr_agent.model import (
     autocast,
@@ -80,6 +80,15 @@ def text_example(processor: Any, turns: list[Demonstration]) -> Example:
     return Example(inputs, answers[:, 1:], learned[:, 1:].bool())
 
 
+def fact_example(processor: Any, facts: list[str]) -> Example:
+    """Pieces of thoughts, learned from the fourth token on: the first three are the values that they are about."""
+    rows, _ = encode_answers(processor, [f" {fact}" for fact in facts])
+    answers, mask = pad_right([row[:-1] for row in rows], processor.tokenizer.pad_token_id)
+    learned = mask.clone()
+    learned[:, :3] = False
+    return Example({"input_ids": answers, "attention_mask": mask.long()}, answers[:, 1:], learned[:, 1:])
+
+
 def summed_loss(model: Any, example: Example, precision: Any) -> Tensor:
     """The cross entropy of the learned tokens, in nats, summed."""
     n_tokens = example.tokens.shape[1]
@@ -98,6 +107,8 @@ class ExampleSource:
         rng = np.random.default_rng([settings.seed, 1])
         self.chains = demonstrations_for(settings, "chain", rng)
         self.demonstrations = demonstrations_for(settings, self.sft.thoughts, rng)
+        self.chain_facts = Points24Facts("chain", rng)
+        self.facts = Points24Facts(self.sft.thoughts, rng)
         self.thread = ThreadPoolExecutor(1)
         self.steps = 0
         self.next = self.thread.submit(self._draw)
@@ -113,13 +124,18 @@ class ExampleSource:
         self.thread.shutdown(cancel_futures=True)
 
     def _draw(self) -> list[Example]:
-        source = self.chains if self.steps < self.sft.chain_steps else self.demonstrations
+        in_chains = self.steps < self.sft.chain_steps
+        source = self.chains if in_chains else self.demonstrations
+        fact_source = self.chain_facts if in_chains else self.facts
         self.steps += 1
         pictures = by_length(source.draw(self.sft.batch_size, with_pictures=True))
         texts = by_length(source.draw(self.sft.text_batch_size, with_pictures=False))
+        facts = sorted(fact_source.draw(self.sft.fact_batch_size), key=len)
         size = self.sft.micro_batch_size
-        return [picture_example(self.processor, pictures[piece]) for piece in pieces(len(pictures), size)] + [
-            text_example(self.processor, texts[piece]) for piece in pieces(len(texts), size)
+        return [
+            *(picture_example(self.processor, pictures[piece]) for piece in pieces(len(pictures), size)),
+            *(text_example(self.processor, texts[piece]) for piece in pieces(len(texts), size)),
+            *(fact_example(self.processor, facts[piece]) for piece in pieces(len(facts), 3 * size)),
         ]
 
 

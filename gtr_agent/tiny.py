@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gtr_agent.files import new_folder
-from gtr_envs.tasks import TASKS
+from gtr_envs.tasks import Points24Task
 
 if TYPE_CHECKING:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
@@ -49,10 +49,10 @@ CHAT_TEMPLATE = (
 
 def phrases() -> tuple[str, ...]:
     """The protocol's fixed phrases, each of which is one token."""
-    task = TASKS["gtr/Points24-v0"]
+    task = Points24Task
     keys = task.keys
     frame = ['{"cards": [', '], "formula": "', *(f'", "{key}": "' for key in keys[2:]), '"}']
-    words = ["user\n", "assistant\n", task.instruction, task.formula_label, "none"]
+    words = ["user\n", "assistant\n", task.instruction, task.formula_label, task.empty_formula]
     signs = [f" {sign}" for sign in ("+", "-", "*", "/", "(", ")", "=", ">", "x", "y")]
     return (*words, *frame, *signs)
 

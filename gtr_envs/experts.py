@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from gtr_envs.cards.chain import plans
+from gtr_envs.cards.chain import Plan, plans
 from gtr_envs.cards.search import first_plans, search_text
 from gtr_envs.episode import Request, Response
 from gtr_envs.errors import SettingError, UnknownEnvironmentError
@@ -76,7 +76,7 @@ def points24_answer(
         rng: draws among all plans; None for the first.
     """
     numbers, done = tuple(numbers), tuple(done)
-    choices = plans(numbers, done)
+    choices: Sequence[Plan] = plans(numbers, done)
     if thoughts == "search":
         choices = first_plans(numbers, choices)
     thought, action = NO_WAY, "="

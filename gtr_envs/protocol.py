@@ -197,18 +197,12 @@ def read_answer(text: str, allowed: Sequence[str], keys: Sequence[str] = ("thoug
     """
     if len(text) > MAX_ANSWER_LENGTH:
         return Answer(text, AnswerStatus.INVALID)
-    entries = _strict_entries(text, keys)
-    status = AnswerStatus.STRICT
-    action: str | None = None
-    if entries is not None:
-        value = next((entry.value for entry in entries if entry.key == "action"), None)
-        action = value if isinstance(value, str) and value in allowed else None
-    if action is None:
-        status = AnswerStatus.REPAIRED
-        entries = entries if entries is not None else _repaired_entries(text)
-        value = next((entry.value for entry in entries if entry.key == "action"), None)
-        by_tidy = {_tidy(name): name for name in allowed}
-        action = by_tidy.get(_tidy(value))
+    strict = _strict_entries(text, keys)
+    entries = strict if strict is not None else _repaired_entries(text)
+    value = next((entry.value for entry in entries if entry.key == "action"), None)
+    status, action = AnswerStatus.STRICT, value if isinstance(value, str) and value in allowed else None
+    if strict is None or action is None:
+        status, action = AnswerStatus.REPAIRED, {_tidy(name): name for name in allowed}.get(_tidy(value))
     fields = {entry.key: entry.value for entry in reversed(entries)}
     thoughts = fields.get("thoughts", "")
     thoughts = thoughts if isinstance(thoughts, str) else json.dumps(thoughts)

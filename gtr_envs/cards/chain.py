@@ -210,3 +210,23 @@ def reductions_in(formula: tuple[str, ...], numbers: tuple[int, ...]) -> tuple[R
     while operators:
         reduce()
     return tuple(reductions)
+
+
+@lru_cache(maxsize=65_536)
+def last_reductions(values: tuple[int, int, int]) -> tuple[tuple[Reduction, Reduction], ...]:
+    """The ways from three values to 24, where the first of them is what the first reduction gave.
+
+    Args:
+        values: the first reduction's result and the two cards left.
+
+    Returns:
+        the two reductions of each way of the narrow grammar, in a fixed order.
+    """
+    first, *cards = values
+    terms = (Term(first, ("*",), "*", leads=True), *(Term(card, (str(card),)) for card in cards))
+    return tuple(
+        (second, third)
+        for second, after in reductions_of(terms)
+        for third, (whole,) in reductions_of(after, wanted=TARGET)
+        if next(token for token in whole.tokens if token != "(") == "*"
+    )
