@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := agent,dev
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 # The first Python from 3.11 to 3.13 that can make virtual environments: the one you use, else the newest.
 # Choose another with `make install PYTHON=/path/to/python`.
@@ -11,11 +12,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	if $$python -c 'import ensurepip, sys, venv; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 13)))' \
 		>/dev/null 2>&1; then echo $$python; break; fi; done)
 
-# Where torch comes from. On Linux the package index serves a CUDA build of several gigabytes; a machine without an
-# NVIDIA driver takes the CPU build from PyTorch's own index instead, where that can be reached.
-# `make install TORCH_INDEX=` keeps to pip's own settings, `make install TORCH_INDEX=https://...` names another index.
-TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
-TORCH_INDEX ?= auto
+# Torch comes from where pip's own settings say; on Linux that is as a rule a build with CUDA, several gigabytes. A
+# machine without an NVIDIA GPU does with the CPU build: `make install TORCH_INDEX=https://...`, with the address of the
+# CPU index that PyTorch's install page names. It is searched beside pip's own.
+TORCH_INDEX ?=
 
 .PHONY: help install quickstart test lint format clean
 
@@ -30,23 +30,17 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "Install one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.13)," >&2; \
 		echo "or name one: make install PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || { echo "Making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
-	@index="$(TORCH_INDEX)"; \
-	if [ "$$index" = auto ]; then \
-		index=; \
-		if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1 && $(BIN)/python -c \
-			'import urllib.request; urllib.request.urlopen("$(TORCH_CPU_INDEX)/torch/", timeout=5)' 2>/dev/null; \
-		then index=$(TORCH_CPU_INDEX); fi; \
-	fi; \
-	set -x; $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt torch==2.13.0 \
-		$${index:+--extra-index-url $$index}
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(PIP_INSTALL) torch==2.13.0 $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	$(PIP_INSTALL) -e '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
 quickstart: $(STAMP)  ## Train, evaluate and rank a tiny agent on this machine's CPU (about 10 minutes)
 	$(BIN)/gtr-bench quickstart
 
+# The tests of a file stay in one process, so that what they share is made once. Files keep the order of their names:
+# the trainer's, which take longest, are begun first.
 test: lint  ## Lint, then the whole test suite, offline (a few minutes)
-	$(BIN)/python -m pytest -n 2 --durations=10
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: $(STAMP)  ## Style, formatting and types
 	$(BIN)/ruff check .
