@@ -26,7 +26,7 @@ tags: [gtr-bench, {method}]
 
 # {title}
 
-Trained with [GTR-Bench](https://arxiv.org/abs/2512.13043) {version}: method `{method}`, environment `{env}`,
+Trained with GTR-Bench {version}: method `{method}`, environment `{env}`,
 seed {seed}, {unit} {update}.
 
     gtr-bench eval --agent {folder}

@@ -136,7 +136,7 @@ class Settings(Section):
 
     method: Method = Field("gtr-turbo-kl", description="gtr-turbo-kl, or ppo: the same without a teacher")
     seed: int = Field(0, ge=0, le=900)
-    threads: int = Field(0, ge=0, description="CPU threads for torch; 0 leaves torch's choice")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 for one for each core")
     keep_checkpoints: int = Field(0, ge=0, description="how many checkpoints stay on disk; 0 keeps all")
     env: EnvSettings = Field(default_factory=EnvSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)

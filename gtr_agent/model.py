@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gtr_agent.config import Settings
-from gtr_envs.errors import CheckpointError, SettingError
+from gtr_envs.errors import CheckpointError, MissingExtraError, SettingError
 from gtr_envs.protocol import Answer, build_messages
 
 if TYPE_CHECKING:
@@ -76,15 +76,19 @@ def load_processor(path: str | Path) -> ProcessorMixin:
 
     Raises:
         CheckpointError: there is none, or it has no image processor or no chat template.
+        MissingExtraError: it needs a library that is not installed.
     """
-    from importlib.util import find_spec
-
     from transformers import AutoProcessor
 
-    if find_spec("torchvision") is None:
-        import gtr_agent.processor  # noqa: F401  registers the processor that does without torchvision
+    import gtr_agent.processor  # noqa: F401  registers the processor that does without video
+
     try:
         processor = AutoProcessor.from_pretrained(str(path))
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the processor of {path} needs a library that is not installed (pip install torchvision, for most models): "
+            f"{_first_line(error)}"
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"no processor can be read from {path}: {_first_line(error)}") from error
     if getattr(processor, "image_processor", None) is None:

@@ -1,8 +1,8 @@
 """Qwen2.5-VL's processor for pictures alone, so that it works without torchvision.
 
 transformers 5 makes the stock processor out of an image, a text and a video part, and the video part needs torchvision.
-This one leaves video out. Importing this module makes it what ``AutoProcessor`` finds for Qwen2.5-VL configurations
-where torchvision is missing; where it is there, transformers' own class stays.
+This one leaves video out. Importing this module makes it known to ``AutoProcessor``, which looks up a folder's own
+class by name: folders saved with the stock processor still get the stock one.
 """
 
 from __future__ import annotations

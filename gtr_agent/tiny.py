@@ -85,7 +85,7 @@ def make_processor() -> Qwen2_5_VLImageProcessor:
 
 
 def make_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
-    """The small configuration: about 1.5 million parameters, a third of them for seeing."""
+    """The small configuration: about 1.6 million parameters, a third of them for seeing."""
     from transformers import Qwen2_5_VLConfig
 
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL_TOKENS}

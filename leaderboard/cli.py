@@ -82,7 +82,7 @@ def init_tiny_command(
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     seed: Annotated[int, typer.Option(help="What the random weights follow from.")] = 0,
 ) -> None:
-    """Make the tiny vision-language model: Qwen2.5-VL's own class, 1.5 million random weights."""
+    """Make the tiny vision-language model: Qwen2.5-VL's own class, 1.6 million random weights."""
     require("torch", "transformers")
     quiet_libraries()
     from gtr_agent.tiny import init_tiny
@@ -170,7 +170,7 @@ def eval_command(
     temperature: Annotated[
         float | None, typer.Option(help="Of the sampling; without it, the one the agent was trained with.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Episodes played side by side; does not change the results.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Episodes played side by side; does not change the results.")] = 128,
     out: Annotated[Path, typer.Option("--out", help="The folder of all results.")] = Path("results"),
     name: Annotated[str | None, typer.Option("--name", help="The agent's name in the leaderboard.")] = None,
 ) -> None:

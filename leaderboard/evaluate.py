@@ -173,7 +173,7 @@ def evaluate(
     seed: int,
     n_episodes: int,
     out_dir: Path,
-    batch_size: int = 64,
+    batch_size: int = 128,
     on_progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Result:

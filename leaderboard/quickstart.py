@@ -7,7 +7,9 @@ stopped. Nothing here is special to it: each stage is one of the commands that a
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 PRESET = "tiny-points24"
 ENV_ID = "gtr/Points24-v0"
 SPLITS = ("train", "test", "all")
+BATCH_SIZE = 128
 STATE = "quickstart.json"
 WARM_START, TRAINED = "warm-start", "gtr-turbo-kl"
 
@@ -44,12 +47,13 @@ class Budget:
 
 
 BUDGETS = {
-    "full": Budget((), 500),
+    "full": Budget((), 200),
     "toy": Budget(
         (
             "sft.steps=2",
             "sft.batch_size=4",
             "sft.text_batch_size=4",
+            "sft.fact_batch_size=4",
             "sft.eval_every=0",
             "sft.eval_episodes=2",
             "rollout.num_envs=4",
@@ -173,6 +177,7 @@ def evaluate_agents(
                         seed=seed,
                         n_episodes=n_episodes,
                         out_dir=out,
+                        batch_size=BATCH_SIZE,
                         on_progress=report,
                         notice=terminal.print,
                     )
@@ -197,14 +202,17 @@ def comparison_line(results: Sequence[Result], split: str, what: str) -> str:
 
 
 def next_steps(out: Path, warm: Path, agent: Path) -> str:
-    """The commands to go on with."""
+    """The commands to go on with, as they can be typed where this one was."""
+    command = "gtr-bench"
+    if shutil.which(command) is None and Path(sys.argv[0]).name == command:
+        command = os.path.relpath(sys.argv[0])
     return "\n".join(
         (
             f"  look at the episodes   open {out / 'page.html'} in a browser",
-            f"  evaluate on new hands  gtr-bench eval --agent {agent} --seed 1 --split train --split test",
-            f"  train another way      gtr-bench train --preset {PRESET} --set method=ppo --init {warm} --out runs/ppo",
-            f"  rank your own          gtr-bench leaderboard {out / 'results'} results/ --csv leaderboard.csv",
-            "  see all commands       gtr-bench --help",
+            f"  evaluate on new hands  {command} eval --agent {agent} --seed 1 --split train --split test",
+            f"  train another way      {command} train --preset {PRESET} --set method=ppo --init {warm} --out runs/ppo",
+            f"  rank your own          {command} leaderboard {out / 'results'} results/ --csv leaderboard.csv",
+            f"  see all commands       {command} --help",
         )
     )
 
