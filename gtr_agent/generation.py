@@ -74,34 +74,34 @@ def generate(
         each answer's tokens and their log-probs in nats.
     """
     mask = prompt.inputs["attention_mask"]
-    finished = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
-    tokens: list[Tensor] = []
-    log_probs: list[Tensor] = []
+    rows = torch.arange(len(mask), device=mask.device)  # the turns that are still being written
+    tokens = torch.full((len(mask), max_new_tokens), end, device=mask.device)
+    log_probs = torch.zeros((len(mask), max_new_tokens), device=mask.device)
     model = actor.causal
     with inference(model), autocast(actor.precision, mask.device.type):
         positions, deltas = rope_positions(model, prompt)
         output = model(**as_model_inputs(prompt.inputs), **positions, use_cache=True, logits_to_keep=1)
         for step in range(max_new_tokens):
-            uniform = None if uniforms is None else uniforms[:, step]
+            uniform = None if uniforms is None else uniforms[rows, step]
             token, log_prob = choose_token(output.logits[:, -1], actor.temperature, uniform)
-            tokens.append(token)
-            log_probs.append(log_prob)
-            finished |= token == end
-            if finished.all() or step + 1 == max_new_tokens:
+            tokens[rows, step], log_probs[rows, step] = token, log_prob
+            unfinished = (tokens[rows, : step + 1] != end).all(dim=1)
+            if not unfinished.any() or step + 1 == max_new_tokens:
                 break
+            cache = output.past_key_values
+            if 2 * int(unfinished.sum()) <= len(rows):  # go on with the unfinished turns alone
+                keep = unfinished.nonzero().squeeze(1)
+                cache.batch_select_indices(keep)
+                rows, token, mask = rows[keep], token[keep], mask[keep]
+                deltas = deltas[keep] if deltas is not None else None
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             if deltas is not None:
                 positions = {"position_ids": (mask.sum(dim=1, keepdim=True) - 1 + deltas)[None].expand(3, -1, -1)}
             output = model(
-                input_ids=token.unsqueeze(1),
-                attention_mask=mask,
-                past_key_values=output.past_key_values,
-                use_cache=True,
-                **positions,
+                input_ids=token.unsqueeze(1), attention_mask=mask, past_key_values=cache, use_cache=True, **positions
             )
-    lengths = [_length(row, end) for row in torch.stack(tokens, dim=1).tolist()]
-    rows = zip(torch.stack(tokens, dim=1).tolist(), torch.stack(log_probs, dim=1).tolist(), lengths, strict=True)
-    return [(row[:length], scores[:length]) for row, scores, length in rows]
+    answers = zip(tokens[:, : step + 1].tolist(), log_probs.tolist(), strict=True)
+    return [(row[: _length(row, end)], scores[: _length(row, end)]) for row, scores in answers]
 
 
 def _length(row: list[int], end: int) -> int:

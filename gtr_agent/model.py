@@ -86,8 +86,8 @@ def load_processor(path: str | Path) -> ProcessorMixin:
         processor = AutoProcessor.from_pretrained(str(path))
     except ImportError as error:
         raise MissingExtraError(
-            f"the processor of {path} needs a library that is not installed (pip install torchvision, for most models): "
-            f"{_first_line(error)}"
+            f"the processor of {path} needs a library that is not installed (for most models: pip install "
+            f"torchvision): {_first_line(error)}"
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"no processor can be read from {path}: {_first_line(error)}") from error
