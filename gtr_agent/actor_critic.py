@@ -29,11 +29,13 @@ class Scores:
         log_probs: (turns, tokens) in nats, of each answer token given all before it; 0 where there is no token.
         values: (turns,) of the states.
         entropy: (turns, tokens) in nats, of the distribution that each token was drawn from; 0 where there is none.
+        states: (turns, hidden size), what the value head reads, without gradient.
     """
 
     log_probs: Tensor
     values: Tensor
     entropy: Tensor
+    states: Tensor
 
 
 def make_value_head(width: int, hidden: Sequence[int], seed: int) -> nn.Sequential:
@@ -148,13 +150,13 @@ class ActorCritic(nn.Module):
             with torch.no_grad():
                 log_all = torch.log_softmax(logits.detach() / self.temperature, dim=-1)
                 entropy = scatter(-(log_all.exp() * log_all).sum(dim=-1), mask)
-        return Scores(log_probs, self.value(hidden[:, prompt.width - 1]), entropy)
+        states = hidden[:, prompt.width - 1]
+        return Scores(log_probs, self.value(states), entropy, states.detach().float())
 
-    def state_values(self, prompt: PromptBatch) -> Tensor:
-        """Values of states without answers, (turns,)."""
-        with autocast(self.precision, prompt.inputs["input_ids"].device.type):
-            hidden = self.hidden_states(prompt.inputs)
-        return self.value(hidden[:, -1])
+    def states(self, prompt: PromptBatch) -> Tensor:
+        """What the value head reads of states without answers, (turns, hidden size), without gradient."""
+        with torch.no_grad(), autocast(self.precision, prompt.inputs["input_ids"].device.type):
+            return self.hidden_states(prompt.inputs)[:, -1].float()
 
     def value(self, hidden: Tensor) -> Tensor:
         """The value head on hidden states (turns, hidden size), in float32."""

@@ -108,6 +108,9 @@ class PpoSettings(Section):
     value_coef: float = Field(0.5, ge=0)
     value_hidden: tuple[int, ...] = Field((256,), description="widths of the value head's hidden layers")
     value_learning_rate: float = Field(1e-3, gt=0)
+    value_warmup_steps: int = Field(
+        100, ge=0, description="steps that fit the new value head to the first rollout before it is used"
+    )
     value_detach: bool = Field(True, description="the value head does not train the model below it")
     gamma: float = Field(0.95, ge=0, le=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)

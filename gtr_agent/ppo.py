@@ -83,11 +83,11 @@ def score_turns(
             scores = actor.score(*lay_out(transitions[piece], pad), with_entropy=with_entropy)
         widen = (0, longest - scores.log_probs.shape[1])
         log_probs, entropy = (torch.nn.functional.pad(x, widen) for x in (scores.log_probs, scores.entropy))
-        return Scores(log_probs, scores.values, entropy)
+        return Scores(log_probs, scores.values, entropy, scores.states)
 
     with inference(actor):
         parts = workers.map(score, pieces(len(transitions), size))
-    columns = zip(*((part.log_probs, part.values, part.entropy) for part in parts), strict=True)
+    columns = zip(*((part.log_probs, part.values, part.entropy, part.states) for part in parts), strict=True)
     return Scores(*(torch.cat(column) for column in columns))
 
 
@@ -99,6 +99,7 @@ def prepare(
     teacher: AbstractContextManager[None] | None,
     workers: Workers,
     clock: Clock,
+    first: bool = False,
 ) -> Experience:
     """Score a rollout with agent and teacher and estimate advantages.
 
@@ -110,6 +111,7 @@ def prepare(
         teacher: a context in which the actor is the teacher, or None for none.
         workers: who computes.
         clock: counts the time of agent's and teacher's scoring.
+        first: this is the run's first rollout, to which the new value head is fitted beforehand.
     """
     transitions = rollout.flat()
     size = settings.ppo.micro_batch_size
@@ -126,14 +128,25 @@ def prepare(
     guided = rewards - settings.guidance.beta * kl
 
     shape = (len(rollout.transitions), len(rollout.transitions[0]))  # (time, environments)
-    values = scores.values.view(shape)
-    terminated = torch.tensor([t.terminated for t in transitions], device=values.device).view(shape)
-    truncated = torch.tensor([t.truncated for t in transitions], device=values.device).view(shape)
-    next_values = torch.cat([values[1:], torch.zeros_like(values[:1])])
-    for index, value in reached_values(actor, transitions, pad, size, workers):
-        next_values.view(-1)[index] = value
-    ppo = settings.ppo
-    advantages, returns = gae(guided.view(shape), values, next_values, terminated, truncated, ppo.gamma, ppo.gae_lambda)
+    reached = reached_states(actor, transitions, pad, size, workers)
+    terminated = torch.tensor([t.terminated for t in transitions], device=kl.device).view(shape)
+    truncated = torch.tensor([t.truncated for t in transitions], device=kl.device).view(shape)
+    rewarded = guided.view(shape)
+    gamma, gae_lambda = settings.ppo.gamma, settings.ppo.gae_lambda
+
+    def estimate() -> tuple[Tensor, Tensor, Tensor]:
+        """Values, advantages and returns, (time, environments), by the value head as it is."""
+        with torch.no_grad():
+            values = actor.value(scores.states).view(shape)
+            next_values = torch.cat([values[1:], torch.zeros_like(values[:1])])
+            if reached is not None:
+                next_values.view(-1)[reached[0]] = actor.value(reached[1])
+        return values, *gae(rewarded, values, next_values, terminated, truncated, gamma, gae_lambda)
+
+    if first and settings.ppo.value_warmup_steps:
+        _, _, returns = estimate()
+        fit_value_head(actor, scores.states, returns.flatten(), settings.ppo)
+    values, advantages, returns = estimate()
     sampled = stack_log_probs(transitions, scores.log_probs)
     metrics = {
         "reward_mean": float(rewards.mean()),
@@ -147,20 +160,45 @@ def prepare(
     return Experience(transitions, scores.log_probs, advantages.flatten(), returns.flatten(), metrics)
 
 
-def reached_values(
+def reached_states(
     actor: ActorCritic, transitions: Sequence[Transition], pad: int, size: int, workers: Workers
-) -> list[tuple[int, Tensor]]:
-    """The values of the states that were reached where no turn of the rollout begins: (turn's index, value)."""
-    wanted = [(index, t.next_prompt) for index, t in enumerate(transitions) if t.next_prompt is not None]
+) -> tuple[Tensor, Tensor] | None:
+    """What the value head reads of the states that were reached where no turn of the rollout begins.
 
-    def score(piece: slice) -> Tensor:
-        with torch.no_grad():
-            return actor.state_values(stack_prompts([prompt for _, prompt in wanted[piece]], pad))
+    Returns:
+        the indices of the turns that led there and the states, (turns, hidden size); None if there are none.
+    """
+    wanted = [(index, t.next_prompt) for index, t in enumerate(transitions) if t.next_prompt is not None]
+    if not wanted:
+        return None
+
+    def read(piece: slice) -> Tensor:
+        return actor.states(stack_prompts([prompt for _, prompt in wanted[piece]], pad))
 
     with inference(actor):
-        parts = workers.map(score, pieces(len(wanted), size))
-    values = [value for part in parts for value in part]
-    return list(zip((index for index, _ in wanted), values, strict=True))
+        states = torch.cat(workers.map(read, pieces(len(wanted), size)))
+    return torch.tensor([index for index, _ in wanted], device=states.device), states
+
+
+def fit_value_head(actor: ActorCritic, states: Tensor, returns: Tensor, settings: PpoSettings) -> None:
+    """Fit a new value head to the first rollout's returns before any advantage is taken from it.
+
+    A head that knows nothing calls every good state's luck the action's merit, and the first updates push the policy
+    about at random. Not in the paper.
+
+    Args:
+        actor: the agent.
+        states: (turns, hidden size), what the head reads.
+        returns: (turns,).
+        settings: the number of steps and the learning rate.
+    """
+    assert actor.value_head is not None
+    optimizer = torch.optim.Adam(actor.value_head.parameters(), lr=settings.value_learning_rate)
+    for _ in range(settings.value_warmup_steps):
+        loss = value_loss(actor.value_head(states).squeeze(-1), returns)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
 
 
 def stack_log_probs(transitions: Sequence[Transition], like: Tensor) -> Tensor:

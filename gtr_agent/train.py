@@ -79,7 +79,7 @@ def train(settings: Settings, out: Path) -> Path:
 
             # 2. Guide: score the sampled tokens with agent and teacher; the KL joins the reward.
             guide = teacher.active() if teacher is not None else None
-            experience = prepare(actor, rollout, settings, pad, guide, workers, clock)
+            experience = prepare(actor, rollout, settings, pad, guide, workers, clock, first=number == 1)
 
             # 3. Update.
             set_learning_rate(optimizer, settings.ppo, number - 1)
