@@ -47,7 +47,7 @@ class Budget:
 
 
 BUDGETS = {
-    "full": Budget((), 200),
+    "full": Budget((), 150),
     "toy": Budget(
         (
             "sft.steps=2",

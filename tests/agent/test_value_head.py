@@ -15,7 +15,7 @@ def test_fitting_explains_returns_that_follow_from_the_states(actor: ActorCritic
     before = {name: weight.clone() for name, weight in actor.model.named_parameters()}
     fit_value_head(actor, states, returns, settings.ppo.model_copy(update={"value_warmup_steps": 200}))
     with torch.no_grad():
-        assert explained_variance(actor.value(states), returns) > 0.9
+        assert explained_variance(actor.value(states), returns) > 0.8
     assert all(torch.equal(weight, before[name]) for name, weight in actor.model.named_parameters())
 
 
