@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from gtr_agent.config import MergeSettings
+from gtr_agent.model import Precision
 from gtr_agent.ties import RunningTies, lora_delta
 
 ADAPTER = "default"
@@ -40,16 +41,21 @@ def task_vectors(model: Any) -> dict[str, Tensor]:
     }
 
 
-def folded_weights(model: Any, deltas: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+def folded_weights(
+    model: Any, deltas: Mapping[str, Tensor] | None = None, precision: Precision = "float32"
+) -> dict[str, Tensor]:
     """The weight of each LoRA layer with a change folded in, by name, as new tensors.
 
     Args:
         model: a PEFT model with LoRA layers.
         deltas: the weight changes; None for the adapter's own.
+        precision: of the forward passes that will use them. For bfloat16 the sum is rounded here, once, to what each
+            pass would round it to anyway.
     """
     deltas = task_vectors(model) if deltas is None else deltas
     bases = {name: layer.get_base_layer().weight.detach() for name, layer in lora_layers(model).items()}
-    return {name: (base.float() + deltas[name]).to(base.dtype) for name, base in bases.items()}
+    rounded = torch.bfloat16 if precision == "bfloat16" else None
+    return {name: (base.float() + deltas[name]).to(rounded or base.dtype) for name, base in bases.items()}
 
 
 @contextmanager
@@ -91,21 +97,23 @@ class MergedTeacher:
     Args:
         model: the agent's PEFT model; its base weights are shared.
         settings: how checkpoints are merged.
+        precision: of the forward passes.
     """
 
-    def __init__(self, model: Any, settings: MergeSettings) -> None:
+    def __init__(self, model: Any, settings: MergeSettings, precision: Precision = "float32") -> None:
         self.model = model
+        self.precision = precision
         alpha = settings.ema_alpha if settings.weights == "ema" else None
         self.sums = RunningTies(settings.method, settings.density, alpha)
         self.delta = {name: torch.zeros_like(delta) for name, delta in task_vectors(model).items()}
-        self.weights = folded_weights(model, self.delta)
+        self.weights = folded_weights(model, self.delta, precision)
 
     def merge(self) -> MergeReport:
         """Add the agent's present adapter to the checkpoints and merge them all anew."""
         agent = task_vectors(self.model)
         self.sums.update(agent)
         before, self.delta = self.delta, self.sums.merged()
-        self.weights = folded_weights(self.model, self.delta)
+        self.weights = folded_weights(self.model, self.delta, self.precision)
         return MergeReport(distance_between(self.delta, before), distance_between(self.delta, agent))
 
     @contextmanager

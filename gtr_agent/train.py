@@ -56,7 +56,9 @@ def train(settings: Settings, out: Path) -> Path:
     settings = with_base_on_disk(settings, out)
     model, processor = load_base(settings, device)
     actor = make_actor(model, settings)
-    teacher = MergedTeacher(actor.model, settings.merge) if settings.method == "gtr-turbo-kl" else None
+    precision = settings.model.precision
+    guided = settings.method == "gtr-turbo-kl"
+    teacher = MergedTeacher(actor.model, settings.merge, precision) if guided else None
     optimizer = make_optimizer(actor, settings.ppo)
     rng = np.random.default_rng([settings.seed, 2])
     workers = Workers(settings.threads, device)
@@ -73,7 +75,7 @@ def train(settings: Settings, out: Path) -> Path:
         for number in range(1, settings.ppo.updates + 1):
             clock = Clock()
             # 1. Collect, with the adapter folded into the weights: the same function, computed faster.
-            with folded(actor.model, folded_weights(actor.model)):
+            with folded(actor.model, folded_weights(actor.model, precision=precision)):
                 rollout = collector.collect()
             clock.lap("collect")
 

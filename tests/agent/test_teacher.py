@@ -122,3 +122,14 @@ def test_the_kl_uses_the_picture(actor: ActorCritic, processor: Any, stir: Any) 
     black, white = np.zeros((300, 300, 3), np.uint8), np.full((300, 300, 3), 255, np.uint8)
     assert torch.equal(kl(black), kl(black))
     assert not torch.allclose(kl(black), kl(white))
+
+
+def test_rounding_the_folded_weights_beforehand_changes_nothing(
+    actor: ActorCritic, prompt: PromptBatch, stir: Any
+) -> None:
+    stir(actor, 6)
+    actor.precision = "bfloat16"
+    with folded(actor.model, folded_weights(actor.model)):
+        late = log_probs(actor, prompt)
+    with folded(actor.model, folded_weights(actor.model, precision="bfloat16")):
+        assert torch.equal(log_probs(actor, prompt), late)
