@@ -165,7 +165,8 @@ def find_base(folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'adapter_config.json'} is damaged: {error}") from error
     relative = read_notes(folder).get("base_model_relative")
-    for place in (Path(base), folder / str(relative)):
+    # Beside the checkpoint first: what its own configuration says may be another model by now, or another folder's.
+    for place in ([folder / relative] if relative else []) + [Path(base)]:
         if place.is_dir():
             return str(place)
     if Path(base).is_absolute() or relative is not None:

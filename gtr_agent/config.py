@@ -159,7 +159,7 @@ class Settings(Section):
             )
         return self
 
-    def training_seed(self, kind: Literal["demonstrations", "text", "rollout", "monitor"], index: int) -> int:
+    def training_seed(self, kind: Literal["rollout", "monitor"], index: int) -> int:
         """The seed of a training episode: its own range for each kind and run seed, below the evaluation seeds."""
         return {"rollout": 1, "monitor": 3}[kind] * TRAINING_SEED_STRIDE + self.seed * 1_000_000 + index
 

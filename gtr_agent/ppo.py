@@ -31,6 +31,8 @@ from gtr_agent.progress import Clock
 from gtr_agent.rollout import Rollout, Transition
 from gtr_envs.errors import GtrError
 
+VALUE_FITS = 3
+
 
 class DivergedError(GtrError, FloatingPointError):
     """A loss that is not finite."""
@@ -144,8 +146,8 @@ def prepare(
         return values, *gae(rewarded, values, next_values, terminated, truncated, gamma, gae_lambda)
 
     if first and settings.ppo.value_warmup_steps:
-        _, _, returns = estimate()
-        fit_value_head(actor, scores.states, returns.flatten(), settings.ppo)
+        for _ in range(VALUE_FITS):  # the later fits' targets for interrupted episodes rest on the earlier ones
+            fit_value_head(actor, scores.states, estimate()[2].flatten(), settings.ppo)
     values, advantages, returns = estimate()
     sampled = stack_log_probs(transitions, scores.log_probs)
     metrics = {
@@ -256,7 +258,8 @@ def update(
         DivergedError: the loss is not finite.
     """
     advantages = whiten(experience.advantages) if settings.whiten_advantages else experience.advantages
-    weights = [weight for weight in actor.parameters() if weight.requires_grad]
+    groups = gradient_groups(actor)
+    weights = [weight for group in groups.values() for weight in group]
     totals: dict[str, list[float]] = defaultdict(list)
     ratio_at_start: float | None = None
     actor.train()
@@ -279,11 +282,27 @@ def update(
                     raise DivergedError(f"the loss became {value}; try a smaller ppo.learning_rate")
                 for name, value in report.metrics.items():
                     totals[name].append(value)
-            totals["gradient_norm"].append(float(torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)))
+            for name, group in groups.items():
+                norm = float(torch.nn.utils.clip_grad_norm_(group, settings.max_grad_norm))
+                if not math.isfinite(norm):
+                    raise DivergedError(f"the gradient became {norm}; try a smaller ppo.learning_rate")
+                totals[name].append(norm)
             optimizer.step()
     actor.eval()
     means = {name: float(np.mean(values)) for name, values in totals.items()}
     return {**means, "ratio_at_start": ratio_at_start or 0.0}
+
+
+def gradient_groups(actor: ActorCritic) -> dict[str, list[Tensor]]:
+    """The trained weights, by the name under which their gradient's norm is logged.
+
+    Where the value head stands apart it is clipped apart: its gradient is many times the policy's and would shrink it.
+    """
+    policy = [weight for weight in actor.model.parameters() if weight.requires_grad]
+    head = list(actor.value_head.parameters()) if actor.value_head is not None else []
+    if actor.value_detach and head:
+        return {"gradient_norm": policy, "value_gradient_norm": head}
+    return {"gradient_norm": [*policy, *head]}
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,16 @@ class Rollout:
         return [transition for row in self.transitions for transition in row]
 
 
+def check_environment(settings: Settings) -> None:
+    """Make the environment once, so that a mistake in its settings is named before anything is written.
+
+    Raises:
+        SettingError: it does not know an option, or not its value.
+        UnknownEnvironmentError: there is no such environment.
+    """
+    make_text_env(settings.env.id, settings.env.invalid, **settings.env.options).close()
+
+
 class Collector:
     """Plays the agent in all environments, in one batch.
 

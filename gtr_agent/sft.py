@@ -22,7 +22,7 @@ from gtr_agent.actor_critic import ActorCritic, add_lora
 from gtr_agent.checkpoint import write_model_notes
 from gtr_agent.config import Settings, settings_to_toml
 from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for
-from gtr_agent.files import new_folder
+from gtr_agent.files import check_free, new_folder
 from gtr_agent.model import (
     autocast,
     choose_device,
@@ -35,6 +35,7 @@ from gtr_agent.model import (
 from gtr_agent.monitor import look
 from gtr_agent.parallel import Workers, add_gradients, pieces
 from gtr_agent.progress import RunLog
+from gtr_agent.rollout import check_environment
 
 LEARNED_KEY = '"thoughts"'
 """Without a picture the answer is learned from this key on: what comes before it can only be read off the picture."""
@@ -213,6 +214,8 @@ def run_sft(settings: Settings, out: Path) -> Path:
         OutputExistsError: the folder holds something.
         CheckpointError: the base model cannot be loaded.
     """
+    check_free(out)
+    check_environment(settings)
     with new_folder(out) as folder:
         device = choose_device(settings.model.device)
         model, processor = load_base(settings, device)

@@ -1,4 +1,4 @@
-"""GTR-Turbo and plain PPO: collect, guide, update, save, merge.
+"""GTR-Turbo and plain PPO: collect, guide, update, merge, save.
 
 Source: GTR-Turbo (https://arxiv.org/abs/2512.13043), Algorithm 2. ``method="ppo"`` is the same loop without a teacher
 (RL4VLM, https://arxiv.org/abs/2405.10292).
@@ -28,7 +28,7 @@ from gtr_agent.model import choose_device, load_base
 from gtr_agent.parallel import Workers
 from gtr_agent.ppo import prepare, update
 from gtr_agent.progress import Clock, RunLog
-from gtr_agent.rollout import Collector, Rollout
+from gtr_agent.rollout import Collector, Rollout, check_environment
 from gtr_agent.teacher import MergedTeacher, folded, folded_weights
 from gtr_envs.episode import Episode
 
@@ -52,6 +52,7 @@ def train(settings: Settings, out: Path) -> Path:
         DivergedError: the loss is not finite.
     """
     check_free(out)
+    check_environment(settings)
     device = choose_device(settings.model.device)
     settings = with_base_on_disk(settings, out)
     model, processor = load_base(settings, device)
@@ -88,7 +89,7 @@ def train(settings: Settings, out: Path) -> Path:
             learned = update(actor, optimizer, experience, settings.ppo, pad, rng, workers)
             clock.lap("update")
 
-            # 4. Save; 5. merge the checkpoint into the teacher.
+            # 4. Merge the new checkpoint into the teacher; 5. save it, with what the merge says of it.
             metrics = {**summarise(rollout), **experience.metrics, **learned}
             if teacher is not None and number % settings.merge.every == 0:
                 report = teacher.merge()
@@ -141,7 +142,7 @@ def make_optimizer(actor: ActorCritic, settings: PpoSettings) -> torch.optim.Ada
 def set_learning_rate(optimizer: torch.optim.Optimizer, settings: PpoSettings, done: int) -> None:
     """The adapter's learning rate for the next update: a cosine from the first to the final one."""
     low, high = settings.final_learning_rate, settings.learning_rate
-    share = done / settings.updates
+    share = done / max(1, settings.updates - 1)
     optimizer.param_groups[0]["lr"] = low + (high - low) * 0.5 * (1 + math.cos(math.pi * share))
 
 

@@ -296,7 +296,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {message}", file=sys.stderr)
         return 2
     if code == INTERRUPTED:
-        print("interrupted: all files are whole; the same command again goes on with what is finished", file=sys.stderr)
+        print(
+            "interrupted: all files are whole; eval and quickstart go on where they stopped when run again, "
+            "sft and train start over in a new --out",
+            file=sys.stderr,
+        )
     return code if isinstance(code, int) else 0
 
 
