@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PRESET = "tiny-points24"
 ENV_ID = "gtr/Points24-v0"
 SPLITS = ("train", "test", "all")
-BATCH_SIZE = 128
+BATCH_SIZE = 256
 STATE = "quickstart.json"
 WARM_START, TRAINED = "warm-start", "gtr-turbo-kl"
 
