@@ -98,7 +98,7 @@ class PpoSettings(Section):
     batch_size: int = Field(128, ge=1, description="turns in one optimiser step")
     micro_batch_size: int = Field(64, ge=1, description="turns in one forward pass; changes memory, not results")
     learning_rate: float = Field(4e-4, gt=0)
-    final_learning_rate: float = Field(0.0, ge=0, description="reached at the last update by a cosine")
+    final_learning_rate: float = Field(0.0, ge=0, description="what the cosine reaches behind the last update")
     adam_beta2: float = Field(0.98, gt=0, lt=1)
     adam_eps: float = Field(1e-7, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)

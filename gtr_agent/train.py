@@ -142,7 +142,7 @@ def make_optimizer(actor: ActorCritic, settings: PpoSettings) -> torch.optim.Ada
 def set_learning_rate(optimizer: torch.optim.Optimizer, settings: PpoSettings, done: int) -> None:
     """The adapter's learning rate for the next update: a cosine from the first to the final one."""
     low, high = settings.final_learning_rate, settings.learning_rate
-    share = done / max(1, settings.updates - 1)
+    share = done / settings.updates  # so that the last update still learns where the final rate is 0
     optimizer.param_groups[0]["lr"] = low + (high - low) * 0.5 * (1 + math.cos(math.pi * share))
 
 

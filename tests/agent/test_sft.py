@@ -30,7 +30,8 @@ def test_demonstrations_are_strict_answers_on_training_hands(settings: Settings)
     assert {answer.status for answer in answers} == {AnswerStatus.STRICT}
     assert {hand_split(answer.fields["cards"]) for answer in answers} == {"train"}
     firsts = sum(answer.fields["formula"] == "" for answer in answers)
-    assert 70 < firsts < 130, "half of them are first turns"
+    share = settings.sft.first_turn_share
+    assert abs(firsts / 200 - share) < 0.15, "as many first turns as the settings say"
     assert turns == source(settings).draw(200, with_pictures=False)
     assert turns != source(settings, 1).draw(200, with_pictures=False)
 

@@ -108,7 +108,7 @@ def test_ctrl_c_says_how_to_go_on(
 
     monkeypatch.setattr("gtr_envs.experts.RandomPolicy.act", interrupt)
     assert main(["eval", "--agent", "random", "-n", "2", "--out", str(tmp_path)]) == 130
-    assert "the same command again" in capsys.readouterr().err
+    assert "go on where they stopped" in capsys.readouterr().err
 
 
 def test_a_missing_library_names_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from gtr_agent.config import load_settings
 from gtr_envs.errors import CheckpointError, OutputExistsError
 from leaderboard.agents import describe_agent, load_agent
 from leaderboard.cli import main
-from leaderboard.quickstart import STATE, Stages, finished_stages
+from leaderboard.quickstart import PRESET, STATE, Stages, finished_stages
 from leaderboard.table import parse_csv
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ def test_a_trained_agent_is_known_by_its_weights(finished: Path) -> None:
         describe_agent(str(path), load_agent(str(path))) for path in (run, run / "checkpoints" / "update-000002")
     )
     assert of_run.fingerprint == of_checkpoint.fingerprint
-    assert of_run.temperature == 1.0
+    assert of_run.temperature == load_settings(PRESET).rollout.temperature
     earlier = run / "checkpoints" / "update-000001"
     assert describe_agent(str(earlier), load_agent(str(earlier))).fingerprint != of_run.fingerprint
 
@@ -105,7 +106,7 @@ def test_ctrl_c_while_training_leaves_whole_files(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "the same command again" in error
+    assert "go on where they stopped" in error
     assert "Traceback" not in error
     assert set(finished_stages(out, {})) == {"tiny"}
     assert {path.name for path in out.iterdir()} <= {"tiny", STATE, ".lock"}
