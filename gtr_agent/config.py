@@ -96,7 +96,9 @@ class PpoSettings(Section):
     updates: int = Field(15, ge=1)
     epochs: int = Field(4, ge=1)
     batch_size: int = Field(128, ge=1, description="turns in one optimiser step")
-    micro_batch_size: int = Field(64, ge=1, description="turns in one forward pass; changes memory, not results")
+    micro_batch_size: int = Field(
+        64, ge=1, description="turns in one forward pass; changes memory, and results by rounding alone"
+    )
     learning_rate: float = Field(4e-4, gt=0)
     final_learning_rate: float = Field(0.0, ge=0, description="what the cosine reaches behind the last update")
     adam_beta2: float = Field(0.98, gt=0, lt=1)

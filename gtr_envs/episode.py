@@ -234,7 +234,8 @@ def play(
         policy: who answers.
         make_env: makes an environment that is played by answers.
         seeds: the episodes' seeds.
-        batch_size: how many episodes are played side by side; it does not change them.
+        batch_size: how many episodes are played side by side. It changes nothing that is drawn; a model's own
+            arithmetic may round otherwise in another batch.
         keep_frames: whether turns hold their pictures.
         policy_seed: the seed of the policy's sampling.
 

@@ -170,7 +170,9 @@ def eval_command(
     temperature: Annotated[
         float | None, typer.Option(help="Of the sampling; without it, the one the agent was trained with.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Episodes played side by side; does not change the results.")] = 128,
+    batch_size: Annotated[
+        int, typer.Option(help="Episodes played side by side; changes a model's play by rounding alone.")
+    ] = 128,
     out: Annotated[Path, typer.Option("--out", help="The folder of all results.")] = Path("results"),
     name: Annotated[str | None, typer.Option("--name", help="The agent's name in the leaderboard.")] = None,
 ) -> None:

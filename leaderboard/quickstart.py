@@ -217,6 +217,13 @@ def next_steps(out: Path, warm: Path, agent: Path) -> str:
     )
 
 
+def check_settings(seed: int, budget: Budget) -> None:
+    """Read the preset with this seed, so that a mistake is named before anything is written."""
+    from gtr_agent.config import load_settings
+
+    load_settings(PRESET, overrides=[f"seed={seed}", *budget.overrides])
+
+
 def run_quickstart(out: Path, seed: int, budget_name: str, terminal: Console, n_episodes: int | None = None) -> None:
     """Warm-start, train, evaluate and rank a tiny agent.
 
@@ -228,12 +235,13 @@ def run_quickstart(out: Path, seed: int, budget_name: str, terminal: Console, n_
         n_episodes: episodes for each agent and split; the budget's own number if None.
 
     Raises:
-        SettingError: an unknown budget.
+        SettingError: an unknown budget, or a seed that is out of range.
         OutputExistsError: the folder holds something else.
     """
     if budget_name not in BUDGETS:
         raise SettingError(f"unknown budget {budget_name!r}; choose one of {', '.join(BUDGETS)}")
     budget = BUDGETS[budget_name]
+    check_settings(seed, budget)
     start = time.perf_counter()
     settings = {"seed": seed, "budget": budget_name, "version": package_version()}
     finished_stages(out, settings)  # before the lock leaves a file in a folder that is not ours

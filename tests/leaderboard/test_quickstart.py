@@ -217,3 +217,11 @@ def test_bad_settings_are_one_line(
 def test_the_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets"]) == 0
     assert "tiny-points24" in capsys.readouterr().out.splitlines()
+
+
+def test_a_seed_out_of_range_is_named_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quickstart", "--seed", "5000", "--out", str(tmp_path / "out")]) == 2
+    assert "seed=5000" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
