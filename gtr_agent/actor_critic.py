@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gtr_agent.batches import FEATURES, AnswerBatch
 from gtr_agent.config import ModelSettings
-from gtr_agent.losses import token_log_probs
+from gtr_agent.losses import entropy, token_log_probs
 from gtr_agent.model import Precision, PromptBatch, autocast, join
 
 
@@ -145,13 +145,11 @@ class ActorCritic(nn.Module):
             logits = self.causal.get_output_embeddings()(before[mask])
         logits = logits.float()
         log_probs = scatter(token_log_probs(logits, answers.tokens[mask], self.temperature), mask)
-        entropy = torch.zeros_like(log_probs)
+        uncertainty = torch.zeros_like(log_probs)
         if with_entropy:
-            with torch.no_grad():
-                log_all = torch.log_softmax(logits.detach() / self.temperature, dim=-1)
-                entropy = scatter(-(log_all.exp() * log_all).sum(dim=-1), mask)
+            uncertainty = scatter(entropy(logits.detach(), self.temperature), mask)
         states = hidden[:, prompt.width - 1]
-        return Scores(log_probs, self.value(states), entropy, states.detach().float())
+        return Scores(log_probs, self.value(states), uncertainty, states.detach().float())
 
     def states(self, prompt: PromptBatch) -> Tensor:
         """What the value head reads of states without answers, (turns, hidden size), without gradient."""

@@ -20,7 +20,7 @@ from gtr_envs.tasks import Task
 from gtr_envs.text_actions import TextActions
 
 EVAL_SEED_BASE = 10_000_000_000
-"""Evaluation seeds start here. Training and demonstrations use seeds below it, so the two never meet."""
+"""Evaluation seeds start here. Training uses seeds below it, so the two never meet."""
 
 
 def episode_seeds(seed: int, n_episodes: int) -> tuple[int, ...]:
