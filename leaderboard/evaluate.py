@@ -1,11 +1,13 @@
 """Play an agent on fixed seeds and keep every episode.
 
 Evaluation seed ``s`` stands for the episode seeds ``EVAL_SEED_BASE + s * 1_000_000 + i``
-(:func:`gtr_envs.episode.episode_seeds`). Training uses seeds below ``EVAL_SEED_BASE`` and demonstrations a
-generator of their own, so an evaluation never deals from a seed that training saw; and two agents evaluated with the same seed play the same hands.
+(:func:`gtr_envs.episode.episode_seeds`). Training uses seeds below ``EVAL_SEED_BASE`` and demonstrations a generator of
+their own, so an evaluation never deals from a seed that training saw; and two agents evaluated with the same seed play
+the same hands.
 
 An evaluation that was interrupted is taken up again: finished episodes are skipped, a last line that was cut short is
-dropped and its episode replayed. What comes out does not depend on that, nor, but for a model's rounding, on the batch size.
+dropped and its episode replayed. What comes out does not depend on that, nor, but for a model's rounding, on the batch
+size.
 """
 
 from __future__ import annotations
