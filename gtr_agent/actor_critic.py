@@ -8,7 +8,8 @@ departure from the paper: with a small model the value's gradient drowns the pol
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from gtr_agent.batches import FEATURES, AnswerBatch
 from gtr_agent.config import ModelSettings
+from gtr_agent.folding import folded, folded_for_training, folded_weights
 from gtr_agent.losses import entropy, token_log_probs
 from gtr_agent.model import Precision, PromptBatch, autocast, join
 
@@ -90,6 +92,7 @@ class ActorCritic(nn.Module):
         precision: of the forward passes.
         value_detach: whether the value's gradient stops at the head.
         cache_features: keep pictures as features rather than as pixels; only where the vision tower is frozen.
+        train_folded: train the adapter through folded weights, see :mod:`gtr_agent.folding`.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class ActorCritic(nn.Module):
         precision: Precision,
         value_detach: bool = True,
         cache_features: bool = False,
+        train_folded: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -108,6 +112,7 @@ class ActorCritic(nn.Module):
         self.temperature = temperature
         self.precision = precision
         self.value_detach = value_detach
+        self.train_folded = train_folded
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = [causal]  # in a list, so that its weights are not registered a second time
         takes_features = "mm_encoder_outputs" in inspect.signature(causal.forward).parameters
@@ -117,6 +122,24 @@ class ActorCritic(nn.Module):
     def causal(self) -> Any:
         """The causal model itself, whose layers hold the adapter."""
         return self._causal[0]
+
+    def folded(self) -> AbstractContextManager[None]:
+        """Within it, passes without gradients are faster: the adapter is folded into the weights."""
+        return folded(self.model, folded_weights(self.model, precision=self.precision))
+
+    def as_trained(self) -> AbstractContextManager[None]:
+        """Within it, passes without gradients compute as those of the update do."""
+        return self.folded() if self.train_folded else nullcontext()
+
+    @contextmanager
+    def trained_weights(self) -> Iterator[list[Tensor]]:
+        """The tensors to take gradients of; on leaving, the adapter's and the value head's weights have theirs."""
+        head = list(self.value_head.parameters()) if self.value_head is not None else []
+        if self.train_folded:
+            with folded_for_training(self.model) as weights:
+                yield [*weights, *head]
+        else:
+            yield [*(weight for weight in self.model.parameters() if weight.requires_grad), *head]
 
     def picture_features(self, prompt: PromptBatch) -> list[Tensor] | None:
         """Each picture's features, (visual tokens, hidden size), or None where pixels are to be kept."""

@@ -52,10 +52,23 @@ class ModelSettings(Section):
     lora_rank: int = Field(16, ge=1)
     lora_alpha: float = Field(32.0, gt=0, description="the adapter's change is scaled by alpha / rank")
     lora_dropout: float = Field(0.0, ge=0, lt=1)
+    train_folded: bool = Field(
+        False,
+        description="RL takes gradients of the weights with the adapter folded in: faster for small models; needs room "
+        "for a gradient of each adapted weight",
+    )
     lora_vision: bool = Field(False, description="adapt the vision tower's linear layers too, as the paper does")
     attention: Literal["eager", "sdpa"] = Field("eager", description="attention kernels; eager trains fastest on a CPU")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
+
+    @model_validator(mode="after")
+    def _folding_knows_no_dropout(self) -> ModelSettings:
+        if self.train_folded and self.lora_dropout:
+            raise ValueError(
+                f"lora_dropout={self.lora_dropout} cannot be had with train_folded=true; set one of them to 0 or false"
+            )
+        return self
 
 
 class SftSettings(Section):

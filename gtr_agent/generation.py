@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic, as_model_inputs
+from gtr_agent.kv_cache import make_cache
 from gtr_agent.model import PromptBatch, action_token_mask, autocast, end_token, inference
 from gtr_envs.episode import Request, Response
 from gtr_envs.protocol import read_answer
@@ -80,7 +81,9 @@ def generate(
     model = actor.causal
     with inference(model), autocast(actor.precision, mask.device.type):
         positions, deltas = rope_positions(model, prompt)
-        output = model(**as_model_inputs(prompt.inputs), **positions, use_cache=True, logits_to_keep=1)
+        cache = make_cache(model.config, torch.bfloat16 if actor.precision == "bfloat16" else None)
+        cached = {"past_key_values": cache, "use_cache": True}
+        output = model(**as_model_inputs(prompt.inputs), **positions, **cached, logits_to_keep=1)
         for step in range(max_new_tokens):
             uniform = None if uniforms is None else uniforms[rows, step]
             token, log_prob = choose_token(output.logits[:, -1], actor.temperature, uniform)
@@ -88,7 +91,6 @@ def generate(
             unfinished = (tokens[rows, : step + 1] != end).all(dim=1)
             if not unfinished.any() or step + 1 == max_new_tokens:
                 break
-            cache = output.past_key_values
             if 2 * int(unfinished.sum()) <= len(rows):  # go on with the unfinished turns alone
                 keep = unfinished.nonzero().squeeze(1)
                 cache.batch_select_indices(keep)
@@ -97,9 +99,7 @@ def generate(
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             if deltas is not None:
                 positions = {"position_ids": (mask.sum(dim=1, keepdim=True) - 1 + deltas)[None].expand(3, -1, -1)}
-            output = model(
-                input_ids=token.unsqueeze(1), attention_mask=mask, past_key_values=cache, use_cache=True, **positions
-            )
+            output = model(input_ids=token.unsqueeze(1), attention_mask=mask, **positions, **cached)
     answers = zip(tokens[:, : step + 1].tolist(), log_probs.tolist(), strict=True)
     return [(row[: _length(row, end)], scores[: _length(row, end)]) for row, scores in answers]
 

@@ -117,7 +117,9 @@ def prepare(
     """
     transitions = rollout.flat()
     size = settings.ppo.micro_batch_size
-    scores = score_turns(actor, transitions, pad, size, workers, with_entropy=True)
+    with actor.as_trained():
+        scores = score_turns(actor, transitions, pad, size, workers, with_entropy=True)
+        reached = reached_states(actor, transitions, pad, size, workers)
     _, answers = lay_out(transitions, pad)
     rewards = torch.tensor([transition.reward for transition in transitions], device=scores.values.device)
     kl = torch.zeros_like(rewards)
@@ -130,7 +132,6 @@ def prepare(
     guided = rewards - settings.guidance.beta * kl
 
     shape = (len(rollout.transitions), len(rollout.transitions[0]))  # (time, environments)
-    reached = reached_states(actor, transitions, pad, size, workers)
     terminated = torch.tensor([t.terminated for t in transitions], device=kl.device).view(shape)
     truncated = torch.tensor([t.truncated for t in transitions], device=kl.device).view(shape)
     rewarded = guided.view(shape)
@@ -259,7 +260,6 @@ def update(
     """
     advantages = whiten(experience.advantages) if settings.whiten_advantages else experience.advantages
     groups = gradient_groups(actor)
-    weights = [weight for group in groups.values() for weight in group]
     totals: dict[str, list[float]] = defaultdict(list)
     ratio_at_start: float | None = None
     actor.train()
@@ -273,7 +273,8 @@ def update(
                 return loss * (len(part) / total), report
 
             optimizer.zero_grad(set_to_none=True)
-            reports = add_gradients(workers, weights, loss_of, parts)
+            with actor.trained_weights() as weights:
+                reports = add_gradients(workers, weights, loss_of, parts)
             if ratio_at_start is None:
                 ratio_at_start = max(report.ratio_gap for report in reports)
             for report in reports:

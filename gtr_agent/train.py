@@ -29,7 +29,7 @@ from gtr_agent.parallel import Workers
 from gtr_agent.ppo import prepare, update
 from gtr_agent.progress import Clock, RunLog
 from gtr_agent.rollout import Collector, Rollout, check_environment
-from gtr_agent.teacher import MergedTeacher, folded, folded_weights
+from gtr_agent.teacher import MergedTeacher
 from gtr_envs.episode import Episode
 
 SHOWN = {"success": ".1%", "return": "+.2f", "teacher_kl": ".4f", "steps_per_second": ".0f"}
@@ -57,9 +57,8 @@ def train(settings: Settings, out: Path) -> Path:
     settings = with_base_on_disk(settings, out)
     model, processor = load_base(settings, device)
     actor = make_actor(model, settings)
-    precision = settings.model.precision
     guided = settings.method == "gtr-turbo-kl"
-    teacher = MergedTeacher(actor.model, settings.merge, precision) if guided else None
+    teacher = MergedTeacher(actor.model, settings.merge, settings.model.precision) if guided else None
     optimizer = make_optimizer(actor, settings.ppo)
     rng = np.random.default_rng([settings.seed, 2])
     workers = Workers(settings.threads, device)
@@ -76,7 +75,7 @@ def train(settings: Settings, out: Path) -> Path:
         for number in range(1, settings.ppo.updates + 1):
             clock = Clock()
             # 1. Collect, with the adapter folded into the weights: the same function, computed faster.
-            with folded(actor.model, folded_weights(actor.model, precision=precision)):
+            with actor.folded():
                 rollout = collector.collect()
             clock.lap("collect")
 
@@ -125,6 +124,7 @@ def make_actor(model: Any, settings: Settings) -> ActorCritic:
         precision=settings.model.precision,
         value_detach=settings.ppo.value_detach,
         cache_features=not settings.model.lora_vision,
+        train_folded=settings.model.train_folded,
     )
 
 

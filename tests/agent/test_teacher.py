@@ -10,9 +10,10 @@ import torch
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import stack_answers
 from gtr_agent.config import MergeSettings
+from gtr_agent.folding import folded, folded_weights, lora_layers, task_vectors
 from gtr_agent.losses import thought_kl
 from gtr_agent.model import PromptBatch, encode_prompts
-from gtr_agent.teacher import MergedTeacher, folded, folded_weights, lora_layers, task_vectors
+from gtr_agent.teacher import MergedTeacher
 from gtr_agent.ties import ema_weights, ties_merge
 
 
