@@ -115,6 +115,7 @@ class ActorCritic(nn.Module):
         self.train_folded = train_folded
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = [causal]  # in a list, so that its weights are not registered a second time
+        self.placeholders = placeholder_tokens(causal.config)
         takes_features = "mm_encoder_outputs" in inspect.signature(causal.forward).parameters
         self.cache_features = cache_features and takes_features
 
@@ -166,13 +167,23 @@ class ActorCritic(nn.Module):
             hidden = self.hidden_states(join(prompt, answers.tokens, mask))
             before = hidden[:, prompt.width - 1 : -1]  # (turns, tokens, hidden): the state that each token follows
             logits = self.causal.get_output_embeddings()(before[mask])
-        logits = logits.float()
+        logits = self.writable(logits)
         log_probs = scatter(token_log_probs(logits, answers.tokens[mask], self.temperature), mask)
         uncertainty = torch.zeros_like(log_probs)
         if with_entropy:
             uncertainty = scatter(entropy(logits.detach(), self.temperature), mask)
         states = hidden[:, prompt.width - 1]
         return Scores(log_probs, self.value(states), uncertainty, states.detach().float())
+
+    def writable(self, logits: Tensor) -> Tensor:
+        """The logits of what the policy may write, (..., vocabulary) in float32: anything but a picture's placeholder.
+
+        A placeholder in an answer would be read as a picture that is not there.
+        """
+        logits = logits.float()
+        if not self.placeholders:
+            return logits
+        return logits.index_fill(-1, torch.tensor(self.placeholders, device=logits.device), -torch.inf)
 
     def states(self, prompt: PromptBatch) -> Tensor:
         """What the value head reads of states without answers, (turns, hidden size), without gradient."""
@@ -185,6 +196,13 @@ class ActorCritic(nn.Module):
             return hidden.new_zeros(len(hidden), dtype=torch.float32)
         hidden = hidden.float()
         return self.value_head(hidden.detach() if self.value_detach else hidden).squeeze(-1)
+
+
+def placeholder_tokens(config: Any) -> list[int]:
+    """The tokens of a model's configuration that stand for pictures and films."""
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    found = {getattr(config, name, None) for name in names}
+    return sorted(token for token in found if isinstance(token, int))
 
 
 def scatter(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Sampling answers from exactly the distribution that is scored.
 
-That distribution is the softmax of the logits over the temperature: no top-k, no nucleus, no repetition penalty. It is
-what makes every PPO ratio 1 on policy. (The released GTR code samples with top-k 5 and a repetition penalty of 1.2, and
-scores without.)
+That distribution is the softmax of the logits over the temperature: no top-k, no nucleus, no repetition penalty; only
+the placeholders of pictures cannot be written. It is what makes every PPO ratio 1 on policy. (The released GTR code
+samples with top-k 5 and a repetition penalty of 1.2, and scores without.)
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def generate(
         output = model(**as_model_inputs(prompt.inputs), **positions, **cached, logits_to_keep=1)
         for step in range(max_new_tokens):
             uniform = None if uniforms is None else uniforms[rows, step]
-            token, log_prob = choose_token(output.logits[:, -1], actor.temperature, uniform)
+            token, log_prob = choose_token(actor.writable(output.logits[:, -1]), actor.temperature, uniform)
             tokens[rows, step], log_probs[rows, step] = token, log_prob
             unfinished = (tokens[rows, : step + 1] != end).all(dim=1)
             if not unfinished.any() or step + 1 == max_new_tokens:

@@ -48,6 +48,24 @@ def test_sampling_sees_the_log_probs_that_scoring_gives(
         torch.testing.assert_close(scores.log_probs[row, : len(tokens)], torch.tensor(log_probs), atol=2e-5, rtol=1e-4)
 
 
+def test_a_picture_s_placeholder_is_never_written(actor: ActorCritic, processor: Any, prompt: PromptBatch) -> None:
+    placeholder = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    assert placeholder in actor.placeholders
+    head = actor.causal.get_output_embeddings()
+    head.weight.data[:] = 0  # every token is as likely as any other, but for the rule
+    rows = generate(
+        actor, prompt, torch.full((len(FORMULAS), 4), (placeholder + 0.5) / len(head.weight)).double(), 4, -1
+    )
+    assert all(placeholder not in tokens for tokens, _ in rows)
+    answers = answers_of(rows, processor.tokenizer.pad_token_id)
+    scores = actor.score(prompt, answers, with_entropy=True)
+    expected = -float(np.log(len(head.weight) - len(actor.placeholders)))
+    torch.testing.assert_close(scores.log_probs, torch.full_like(scores.log_probs, expected))
+    torch.testing.assert_close(scores.entropy, torch.full_like(scores.entropy, -expected))
+    scores.log_probs.sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in actor.parameters() if weight.grad is not None)
+
+
 def test_batch_and_padding_change_no_log_prob(
     actor: ActorCritic, processor: Any, prompt: PromptBatch, stir: Any
 ) -> None:
