@@ -96,5 +96,6 @@ def folded_for_training(model: Any) -> Iterator[list[Tensor]]:
     for layer, gradient in zip(layers, gradients, strict=True):
         factor_a, factor_b, scale = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scaling[ADAPTER]
         if gradient is not None:
+            gradient = gradient.to(factor_a.dtype)  # the factors may be kept more precisely than the weights
             factor_a.grad = scale * factor_b.detach().T @ gradient
             factor_b.grad = scale * gradient @ factor_a.detach().T

@@ -8,7 +8,7 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.config import Settings, load_settings
-from gtr_agent.folding import lora_layers
+from gtr_agent.folding import folded_for_training, lora_layers
 from gtr_agent.model import load_model
 from gtr_agent.parallel import Workers
 from gtr_agent.ppo import Experience, ppo_loss, prepare, update
@@ -81,6 +81,22 @@ def test_an_update_comes_to_the_same_weights(
         trained.append({name: weight for name, weight in actor.named_parameters() if weight.requires_grad})
     for name, weight in trained[0].items():
         torch.testing.assert_close(trained[1][name], weight, atol=1e-5, rtol=1e-3)
+
+
+def test_the_base_may_be_kept_less_precisely_than_the_adapter(pair: tuple[ActorCritic, ActorCritic]) -> None:
+    layers = lora_layers(pair[1].model)
+    for layer in layers.values():
+        layer.get_base_layer().weight.data = layer.get_base_layer().weight.data.bfloat16()
+    with folded_for_training(pair[1].model) as weights:
+        for weight in weights:
+            assert weight.dtype == torch.bfloat16
+            weight.grad = torch.ones_like(weight)
+    for layer in layers.values():
+        factor_a, factor_b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        down = (layer.scaling["default"] * factor_b.sum(0)).unsqueeze(1).expand_as(factor_a)
+        torch.testing.assert_close(factor_a.grad, down.detach())
+        across = (layer.scaling["default"] * factor_a.sum(1)).unsqueeze(0).expand_as(factor_b)
+        torch.testing.assert_close(factor_b.grad, across.detach())
 
 
 def test_an_error_on_the_way_leaves_the_model_as_it_was(pair: tuple[ActorCritic, ActorCritic]) -> None:
