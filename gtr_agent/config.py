@@ -234,7 +234,10 @@ def _explain(item: Any) -> str:
         for part in item["loc"][:-1]:
             section = section.model_fields[str(part)].annotation
         return f"unknown setting {place}; known here: {', '.join(section.model_fields)}"
-    return f"{place}={item['input']!r}: {item['msg']}" if place != "settings" else str(item["msg"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if isinstance(item["input"], dict):  # about several settings of a section, which the message names
+        return message if place == "settings" else f"{place}: {message}"
+    return f"{place}={item['input']!r}: {message}"
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:

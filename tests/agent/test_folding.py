@@ -111,5 +111,5 @@ def test_an_error_on_the_way_leaves_the_model_as_it_was(pair: tuple[ActorCritic,
 
 
 def test_dropout_and_folding_exclude_each_other() -> None:
-    with pytest.raises(SettingError, match="cannot be had with train_folded=true"):
+    with pytest.raises(SettingError, match=r"^model: lora_dropout=0\.1 cannot be had with"):
         load_settings("tiny-points24", overrides=["model.lora_dropout=0.1", "model.train_folded=true"])
