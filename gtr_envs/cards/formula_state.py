@@ -1,7 +1,8 @@
 """Reading a formula from left to right: the state after some tokens, which is all that matters for what may follow.
 
 The language: whole numbers, + - * / and parentheses, with the usual precedence, no unary signs and no implied products.
-Values are `fractions.Fraction`: 8 / (3 - 8 / 3) is 24, not 23.999999999999993.
+Values are `fractions.Fraction`: 8 / (3 - 8 / 3) is 24, not 23.99999999999999. What is longer than the
+limits below is no formula, so that none, however hostile, takes more than a millisecond to read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
+
+MAX_TOKENS = 64
+"""The longest formula that is read. Those of the games have at most 21 tokens."""
+MAX_DIGITS = 18
+"""The most digits of a number."""
 
 _ZERO, _ONE = Fraction(0), Fraction(1)
 
@@ -41,13 +47,15 @@ START = Level(_ZERO, _ONE, "*")
 
 
 def is_number(token: str) -> bool:
-    """Whether the token is a whole number, written in at most 18 decimal digits and without leading zeros."""
+    """Whether the token is a whole number, written in at most `MAX_DIGITS` digits and without leading zeros."""
     # int() alone would also take signs, spaces, underscores and other scripts' digits, and fail on very long texts.
-    return token.isascii() and token.isdigit() and len(token) <= 18 and (token == "0" or token[0] != "0")
+    return len(token) <= MAX_DIGITS and token.isascii() and token.isdigit() and (token == "0" or token[0] != "0")
 
 
 def read(tokens: Sequence[str]) -> State | None:
-    """The state after these tokens, or None if no formula begins like this."""
+    """The state after these tokens, or None if no formula begins like this or there are more than `MAX_TOKENS`."""
+    if len(tokens) > MAX_TOKENS:
+        return None
     state: State | None = State((), START)
     for token in tokens:
         if state is None:

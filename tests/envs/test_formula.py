@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import string
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
@@ -11,10 +12,11 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gtr_envs.cards.formula import distance, evaluate, winning_continuation
+from gtr_envs.cards.formula import MAX_CHARACTERS, distance, evaluate, tokenize, winning_continuation
+from gtr_envs.cards.formula_state import MAX_DIGITS, MAX_TOKENS
 from gtr_envs.cards.hands import all_multisets, is_solvable
 
 NUMBERS = [str(number) for number in range(1, 11)]
@@ -103,10 +105,83 @@ def test_well_formed_formulas_have_the_oracles_value(tokens: list[str]) -> None:
     assert evaluate(tokens) == oracle_value(tokens)
 
 
-def test_very_long_input_is_read_without_recursion() -> None:
-    deep = ["("] * 5000 + ["7"] + [")"] * 5000
-    assert evaluate(deep) == 7
-    assert evaluate(["1", *["+", "1"] * 5000]) == 5001
+def test_formulas_up_to_the_limit_have_a_value_and_longer_ones_have_none() -> None:
+    assert MAX_TOKENS % 2 == 0
+    n_pairs = MAX_TOKENS // 2 - 1
+    assert evaluate(["("] * n_pairs + ["7"] + [")"] * n_pairs) == 7
+    assert evaluate(["("] * (n_pairs + 1) + ["7"] + [")"] * (n_pairs + 1)) is None
+    assert evaluate(["1", *["+", "1"] * n_pairs]) == n_pairs + 1
+    assert evaluate(["1", *["+", "1"] * (n_pairs + 1)]) is None
+    assert evaluate(["1", *["+", "1"] * 100_000]) is None
+    assert evaluate(["9" * MAX_DIGITS]) == 10**MAX_DIGITS - 1
+    assert evaluate(["9" * (MAX_DIGITS + 1)]) is None
+
+
+def test_no_way_is_known_from_a_formula_beyond_the_limit() -> None:
+    assert distance(["("] * (MAX_TOKENS - 1), (24,)) == MAX_TOKENS + 1
+    assert distance(["("] * (MAX_TOKENS + 1), (24,)) is None
+    assert winning_continuation(["("] * 10_000, (6, 6, 6, 6)) is None
+
+
+# Texts.
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("8/(3 - 8/3)", "8 / ( 3 - 8 / 3 )"),
+        ("  10*2+4 ", "10 * 2 + 4"),
+        ("2 4", "2 4"),
+        ("2**3", "2 * * 3"),
+        ("007", "007"),
+        ("", ""),
+        (" ", ""),
+    ],
+)
+def test_texts_are_cut_into_tokens(text: str, tokens: str) -> None:
+    assert tokenize(text) == tuple(tokens.split())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["8*3=24", "8 x 3", "8\t*3", "8*3\n", "1.5", "2%3", "²", "\u0663", "1_0", "3\x00", "−3", "1" * 2001, " " * 9**7],
+)
+def test_texts_that_are_no_formulas_have_no_tokens_and_no_value(text: str) -> None:
+    assert tokenize(text) is None
+    assert evaluate(tokenize(text)) is None
+
+
+@settings(max_examples=300)
+@given(formulas(), st.data())
+def test_a_formula_written_with_any_spacing_is_cut_into_its_tokens(tokens: list[str], data: st.DataObject) -> None:
+    gaps = data.draw(st.lists(st.integers(0, 3), min_size=len(tokens), max_size=len(tokens)))
+    text = "".join(" " * gap + token for gap, token in zip(gaps, tokens, strict=True)) + " " * data.draw(
+        st.integers(0, 2)
+    )
+    assert tokenize(text) == tuple(tokens)
+    assert evaluate(tokenize(text)) == oracle_value(tokens)
+
+
+@settings(max_examples=500)
+@given(st.text("0123456789+-*/() ", max_size=16))
+def test_any_text_of_the_language_has_the_oracles_value(text: str) -> None:
+    tokens = tokenize(text)
+    assert tokens is not None
+    assert "".join(tokens) == text.replace(" ", "")
+    leading_zeros = any(len(token) > 1 and token[0] == "0" for token in tokens)
+    assert evaluate(tokens) == (None if leading_zeros else oracle_value(tokens))
+
+
+@settings(max_examples=300)
+@given(st.text(max_size=20) | st.text(string.printable, max_size=20))
+@example("(" * MAX_CHARACTERS)
+@example("(" * (MAX_CHARACTERS + 1))
+def test_no_text_and_no_tokens_raise_an_error(text: str) -> None:
+    tokens = tokenize(text)
+    assert (tokens is not None) == (len(text) <= MAX_CHARACTERS and set(text) <= set("0123456789+-*/() "))
+    for read in (tokens, list(text), text.split()):
+        value = evaluate(read)
+        assert value is None or isinstance(value, Fraction)
 
 
 # Distance and plan.
