@@ -246,16 +246,20 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     keys = [key.strip() for key in name.split(".")]
     if not separator or not all(keys):
         raise SettingError(f"--set {override!r} is not of the form section.key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
     target = content
     for key in keys[:-1]:
         target = target.setdefault(key, {})
         if not isinstance(target, dict):
             raise SettingError(f"--set {override!r}: {key} is a setting, not a section")
-    target[keys[-1]] = value
+    target[keys[-1]] = read_value(text)
+
+
+def read_value(text: str) -> Any:
+    """A value given on the command line: TOML, and what is no TOML is taken as text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
 
 
 def settings_to_toml(settings: Settings) -> str:

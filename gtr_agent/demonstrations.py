@@ -13,11 +13,12 @@ import numpy as np
 
 from gtr_agent.config import Settings
 from gtr_envs.cards.chain import OPERATORS, last_reductions, plans, whole_result
+from gtr_envs.cards.deal import deal
 from gtr_envs.cards.draw import draw_frame
-from gtr_envs.cards.hands import card_value, deal
+from gtr_envs.cards.hands import card_value
 from gtr_envs.cards.search import FAILS, WORKS
-from gtr_envs.errors import UnknownEnvironmentError
-from gtr_envs.experts import ThoughtStyle, points24_answer
+from gtr_envs.errors import SettingError, UnknownEnvironmentError
+from gtr_envs.experts import USUAL_GAME, ThoughtStyle, points24_answer
 from gtr_envs.tasks import task_for
 
 
@@ -44,6 +45,7 @@ class Points24Demonstrations:
         self.hands = options.get("hands", "solvable")
         self.split = options.get("split", "all")
         self.image_size = options.get("image_size", 300)
+        self.theme = options.get("theme", "classic")
         self.first_turn_share = settings.sft.first_turn_share
         self.thoughts = thoughts
         self.rng = rng
@@ -58,7 +60,7 @@ class Points24Demonstrations:
         numbers = tuple(card_value(card) for card in cards)
         done = self._formula_so_far(numbers)
         text = points24_answer(numbers, done, self.thoughts, self.rng)
-        frame = draw_frame(cards, done, self.image_size) if with_picture else None
+        frame = draw_frame(cards, done, self.image_size, self.theme) if with_picture else None
         return Demonstration(self.task.prompt({"formula": done}), text, frame)
 
     def _formula_so_far(self, numbers: tuple[int, ...]) -> tuple[str, ...]:
@@ -110,7 +112,12 @@ def demonstrations_for(settings: Settings, thoughts: ThoughtStyle, rng: np.rando
 
     Raises:
         UnknownEnvironmentError: no solver knows it.
+        SettingError: it does not know the game that the environment's options make of it.
     """
     if settings.env.id != "gtr/Points24-v0":
         raise UnknownEnvironmentError(f"no solver demonstrates {settings.env.id!r}; it knows gtr/Points24-v0")
+    for name, usual in USUAL_GAME.items():
+        given = settings.env.options.get(name, usual)
+        if given != usual:
+            raise SettingError(f"env.options.{name}={given!r}: demonstrations exist for {usual!r} only")
     return Points24Demonstrations(settings, thoughts, rng)

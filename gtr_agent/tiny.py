@@ -49,7 +49,7 @@ CHAT_TEMPLATE = (
 
 def phrases() -> tuple[str, ...]:
     """The protocol's fixed phrases, each of which is one token."""
-    task = Points24Task
+    task = Points24Task()
     keys = task.keys
     frame = ['{"cards": [', '], "formula": "', *(f'", "{key}": "' for key in keys[2:]), '"}']
     words = ["user\n", "assistant\n", task.instruction, task.formula_label, task.empty_formula]

@@ -9,5 +9,12 @@ from gymnasium.envs.registration import register, registry
 
 __version__ = "0.1.0"
 
-if "gtr/Points24-v0" not in registry:
-    register(id="gtr/Points24-v0", entry_point="gtr_envs.cards.points24:Points24Env")
+_CARDS = {"Points24": "points24", "EZPoints": "ez_points", "NumberLine": "number_line", "Blackjack": "blackjack"}
+
+for _name, _module in _CARDS.items():
+    if f"gtr/{_name}-v0" not in registry:
+        register(
+            id=f"gtr/{_name}-v0",
+            entry_point=f"gtr_envs.cards.{_module}:{_name}Env",
+            vector_entry_point=f"gtr_envs.cards.vector:{_name}VectorEnv",
+        )

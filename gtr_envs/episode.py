@@ -144,7 +144,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-START_INFO = ("cards", "numbers", "solvable", "hand_split", "task", "task_type", "gamefile")
+START_INFO = (
+    *("cards", "numbers", "solvable", "hand_split"),
+    *("target", "current", "player", "dealer"),
+    *("task", "task_type", "gamefile"),
+)
 """The info keys that describe an episode's start and are kept with it, where an environment has them."""
 
 

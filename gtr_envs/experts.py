@@ -7,18 +7,25 @@ episodes are demonstrations as they stand.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
 
-from gtr_envs.cards.chain import Plan, plans
+from gtr_envs.cards.blackjack_strategy import action_values
+from gtr_envs.cards.chain import Plan, plans, reductions_in
+from gtr_envs.cards.python_expression import is_python_win
 from gtr_envs.cards.search import first_plans, search_text
+from gtr_envs.cards.solver import solutions
 from gtr_envs.episode import Request, Response
 from gtr_envs.errors import SettingError, UnknownEnvironmentError
 from gtr_envs.protocol import write_answer
+from gtr_envs.tasks import FormulaTask
 
 ThoughtStyle = Literal["chain", "search"]
 NO_WAY = "24 is out of reach from here"
+USUAL_GAME = {"rules": "strict", "num_cards": 4, "target": 24, "face_cards": "ten"}
+"""The options of Points24 that its own solver, which thinks aloud in more than one way, is made for."""
 
 
 class RandomPolicy:
@@ -56,12 +63,12 @@ class SolverPolicy:
         self.vary = vary
 
     def act(self, requests: Sequence[Request]) -> list[Response]:
-        return [Response(_solver_for(request)(self, request)) for request in requests]
+        return [Response(self._answer(request)) for request in requests]
 
-    def points24(self, request: Request) -> str:
-        """The answer for a Points24 state."""
-        rng = request.rng if self.vary else None
-        return points24_answer(request.info["numbers"], request.info["formula"], self.thoughts, rng)
+    def _answer(self, request: Request) -> str:
+        if request.task.env_id not in _SOLVERS:
+            raise UnknownEnvironmentError(f"no solver plays {request.task.env_id!r}; it plays {', '.join(_SOLVERS)}")
+        return _SOLVERS[request.task.env_id](self, request)
 
 
 def points24_answer(
@@ -87,8 +94,71 @@ def points24_answer(
     return write_answer({"cards": list(numbers), "formula": " ".join(done), "thoughts": thought, "action": action})
 
 
-def _solver_for(request: Request) -> Callable[[SolverPolicy, Request], str]:
-    solvers = {"gtr/Points24-v0": SolverPolicy.points24}
-    if request.task.env_id not in solvers:
-        raise UnknownEnvironmentError(f"no solver plays {request.task.env_id!r}; it plays {', '.join(solvers)}")
-    return solvers[request.task.env_id]
+def _play_points24(policy: SolverPolicy, request: Request) -> str:
+    info, task = request.info, request.task
+    if any(task.options.get(name, usual) != usual for name, usual in USUAL_GAME.items()):
+        return _play_formula(policy, request)
+    return points24_answer(info["numbers"], info["formula"], policy.thoughts, request.rng if policy.vary else None)
+
+
+def _play_formula(policy: SolverPolicy, request: Request) -> str:
+    """The answer in any formula game: a shortest way to win, from what is on the table."""
+    task, numbers, done = request.task, tuple(request.info["numbers"]), tuple(request.info["formula"])
+    assert isinstance(task, FormulaTask)
+    as_python = task.options.get("rules") == "gym_cards"
+    fitting = (
+        formula
+        for formula in winning_formulas(numbers, task.target, task.actions, as_python)
+        if formula[: len(done)] == done
+    )
+    formula = next(fitting, None)
+    thought, action = f"{task.target} is out of reach from here", "="
+    if formula is not None:
+        thought = Plan(reductions_in(formula, numbers), formula).text(done)
+        action = (*formula, "=")[len(done)]
+    return write_answer({"cards": list(numbers), "formula": " ".join(done), "thoughts": thought, "action": action})
+
+
+@lru_cache(maxsize=4096)
+def winning_formulas(
+    numbers: tuple[int, ...], target: int, tokens: tuple[str, ...], as_python: bool
+) -> tuple[tuple[str, ...], ...]:
+    """The formulas, without superfluous parentheses, that win with these values; the shortest first.
+
+    Args:
+        numbers: the hand's values.
+        target: what to make.
+        tokens: what a formula may be written with.
+        as_python: only those that also win as Python reads them, in floating point.
+    """
+    found = solutions(numbers, target)
+    return tuple(
+        formula
+        for formula in found
+        if set(formula) <= set(tokens) and (not as_python or is_python_win(formula, target))
+    )
+
+
+def _play_number_line(policy: SolverPolicy, request: Request) -> str:
+    target, current = request.info["target"], request.info["current"]
+    action, relation = ("+", "above") if target > current else ("-", "below")
+    thought = f"{target} is {relation} {current}"
+    return write_answer({"target": target, "current": current, "thoughts": thought, "action": action})
+
+
+def _play_blackjack(policy: SolverPolicy, request: Request) -> str:
+    info = request.info
+    counts = f"{info['player_sum']}{' with an ace as 11' if info['usable_ace'] else ''}"
+    stick, hit = action_values(info["player_sum"], info["usable_ace"], info["dealer_card"])
+    thought = f"{counts} against {info['dealer_card']}: {stick:+.2f} to stick, {hit:+.2f} to hit"
+    player = [card[:-1] for card in info["player"]]
+    action = "hit" if hit > stick else "stick"
+    return write_answer({"dealer": info["dealer"][0][:-1], "player": player, "thoughts": thought, "action": action})
+
+
+_SOLVERS: dict[str, Callable[[SolverPolicy, Request], str]] = {
+    "gtr/Points24-v0": _play_points24,
+    "gtr/EZPoints-v0": _play_formula,
+    "gtr/NumberLine-v0": _play_number_line,
+    "gtr/Blackjack-v0": _play_blackjack,
+}

@@ -12,62 +12,141 @@ from gtr_envs.errors import UnknownEnvironmentError
 class Task(ABC):
     """The words of one environment.
 
+    A task is made with the environment's options and reads those that change what is asked.
+
     Attributes:
         env_id: the Gymnasium id it belongs to.
         keys: the keys of an answer, in order; the last is the action.
+        actions: the texts of all actions that exist, in the environment's order.
         max_turns: turns after which an episode is truncated whatever the answers were. An invalid answer leaves the
             environment as it is, so the environment's own limit cannot end such an episode.
+        options: the environment's options.
     """
 
     env_id: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
-    max_turns: ClassVar[int]
+    actions: tuple[str, ...]
+    max_turns: int
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
 
     @abstractmethod
     def prompt(self, info: Mapping[str, Any]) -> str:
         """The text that goes with the picture, for the state described by the environment's ``info``."""
 
-    @abstractmethod
     def allowed(self, info: Mapping[str, Any]) -> tuple[str, ...]:
         """The texts of all actions that exist in this state, legal or not."""
+        return self.actions
 
-    @abstractmethod
     def env_action(self, action: str, info: Mapping[str, Any]) -> Any:
         """The environment's own form of an allowed action's text."""
+        return self.actions.index(action)
 
 
-class Points24Task(Task):
-    """Points24 in words. The fixed instruction comes first: a prompt cache or a small vocabulary can share it."""
+class FormulaTask(Task):
+    """A formula game in words. The fixed instruction comes first: a prompt cache or a small vocabulary can share it."""
 
-    env_id = "gtr/Points24-v0"
     keys = ("cards", "formula", "thoughts", "action")
-    max_turns = 21
-    actions: ClassVar[tuple[str, ...]] = (*(str(number) for number in range(1, 11)), "+", "-", "*", "/", "(", ")", "=")
-    instruction: ClassVar[str] = (
-        "You are playing the 24 game. The picture shows four cards and, below them, the formula so far. "
-        "An A counts 1; J, Q and K count 10. Add one token a turn to the formula so that it uses each card exactly "
-        "once and equals 24, then play '='. The tokens are 1 2 3 4 5 6 7 8 9 10 + - * / ( ) =. "
-        'Answer with one JSON object: {"cards": [the four values], "formula": "the formula so far", '
-        '"thoughts": "how to reach 24 from here", "action": "the next token"}.'
-    )
     formula_label: ClassVar[str] = "\nFormula so far: "
     empty_formula: ClassVar[str] = "none"
+    instruction: str
+    target: int
 
     def prompt(self, info: Mapping[str, Any]) -> str:
         return self.instruction + self.formula_label + (" ".join(info["formula"]) or self.empty_formula)
 
-    def allowed(self, info: Mapping[str, Any]) -> tuple[str, ...]:
-        return self.actions
+    def _instruct(self, title: str, number: str, highest: int, operators: str) -> None:
+        """Set the actions and the instruction; ``number`` is that of the cards, in words."""
+        self.actions = (*(str(value) for value in range(1, highest + 1)), *operators)
+        faces = "10" if highest == 10 else "11, 12 and 13"
+        self.instruction = (
+            f"You are playing {title}. The picture shows {number} cards and, below them, the formula so far. "
+            f"An A counts 1; J, Q and K count {faces}. Add one token a turn to the formula so that it uses each card "
+            f"exactly once and equals {self.target}, then play '='. The tokens are {' '.join(self.actions)}. "
+            f'Answer with one JSON object: {{"cards": [the {number} values], "formula": "the formula so far", '
+            f'"thoughts": "how to reach {self.target} from here", "action": "the next token"}}.'
+        )
 
-    def env_action(self, action: str, info: Mapping[str, Any]) -> int:
-        return self.actions.index(action)
+
+class Points24Task(FormulaTask):
+    """Points24 in words."""
+
+    env_id = "gtr/Points24-v0"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.target = options.get("target", 24)
+        self.num_cards = options.get("num_cards", 4)
+        self.face_cards = options.get("face_cards", "ten")
+        number = {2: "two", 3: "three", 4: "four", 5: "five"}.get(self.num_cards, str(self.num_cards))
+        self._instruct(f"the {self.target} game", number, 10 if self.face_cards == "ten" else 13, "+-*/()=")
+        # gym_cards looks at the length of the formula before an action, so its last one comes a turn later.
+        self.max_turns = 22 if options.get("rules") == "gym_cards" else 21
 
 
-TASKS: dict[str, Task] = {task.env_id: task for task in (Points24Task(),)}
+class EZPointsTask(FormulaTask):
+    """EZPoints in words."""
+
+    env_id = "gtr/EZPoints-v0"
+    target = 12
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._instruct("the 12 game", "two", 10, "+*=")
+        self.max_turns = 7 if options.get("rules") == "gym_cards" else 6
 
 
-def task_for(env_id: str) -> Task:
+class NumberLineTask(Task):
+    """NumberLine in words."""
+
+    env_id = "gtr/NumberLine-v0"
+    keys = ("target", "current", "thoughts", "action")
+    actions = ("-", "+")
+    instruction: ClassVar[str] = (
+        "You move along a number line. The picture shows the target number and the current number. Bring the current "
+        "number to the target: '+' adds 1 to it, '-' takes 1 away. Answer with one JSON object: "
+        '{"target": the target number, "current": the current number, "thoughts": "which way to go and why", '
+        '"action": "+ or -"}.'
+    )
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.max_turns = 2 * options.get("max_position", 5)
+
+    def prompt(self, info: Mapping[str, Any]) -> str:
+        return self.instruction
+
+
+class BlackjackTask(Task):
+    """Blackjack in words."""
+
+    env_id = "gtr/Blackjack-v0"
+    keys = ("dealer", "player", "thoughts", "action")
+    actions = ("stick", "hit")
+    max_turns = 21  # 21 aces are the longest hand there is
+    instruction: ClassVar[str] = (
+        "You are playing blackjack. The picture shows the dealer's cards above, one of them face down, and yours "
+        "below. An A counts 11, or 1 if 11 would take the hand above 21; J, Q and K count 10. 'hit' takes another "
+        "card, and a hand above 21 loses; 'stick' ends your turn, then the dealer draws up to 17, and the higher hand "
+        'wins. Answer with one JSON object: {"dealer": "the dealer\'s card that shows", "player": ["your cards"], '
+        '"thoughts": "what your hand counts and what to do", "action": "stick or hit"}.'
+    )
+
+    def prompt(self, info: Mapping[str, Any]) -> str:
+        return self.instruction
+
+
+_KINDS: tuple[type[Task], ...] = (Points24Task, EZPointsTask, NumberLineTask, BlackjackTask)
+TASKS: dict[str, type[Task]] = {kind.env_id: kind for kind in _KINDS}
+
+
+def task_for(env_id: str, options: Mapping[str, Any] | None = None) -> Task:
     """The words of an environment.
+
+    Args:
+        env_id: its Gymnasium id.
+        options: the options that it is made with.
 
     Raises:
         UnknownEnvironmentError: no task of this id speaks the protocol.
@@ -75,4 +154,4 @@ def task_for(env_id: str) -> Task:
     if env_id not in TASKS:
         known = ", ".join(TASKS)
         raise UnknownEnvironmentError(f"unknown environment {env_id!r}; those an agent can play: {known}")
-    return TASKS[env_id]
+    return TASKS[env_id](**(options or {}))

@@ -93,7 +93,7 @@ def make_text_env(env_id: str, invalid: InvalidAnswer = "penalty", **kwargs: Any
         UnknownEnvironmentError: the id is not registered or does not speak the protocol.
         SettingError: the environment does not know an option, or not its value.
     """
-    task = task_for(env_id)
+    task_for(env_id)
     try:
         env = gym.make(env_id, **kwargs)
     except gym.error.UnregisteredEnv as error:
@@ -102,4 +102,4 @@ def make_text_env(env_id: str, invalid: InvalidAnswer = "penalty", **kwargs: Any
         if isinstance(error, GtrError) or "unexpected keyword argument" not in str(error):
             raise
         raise SettingError(f"{env_id} has no such option: {error}") from error
-    return TextActions(env, task, invalid)
+    return TextActions(env, task_for(env_id, kwargs), invalid)

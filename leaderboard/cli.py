@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,6 +52,24 @@ def require(*libraries: str) -> None:
             raise MissingExtraError(
                 f"this command needs {library}, which is not installed: pip install 'gtr-bench[{extra}]'"
             )
+
+
+def env_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """The environment's options among the command's arguments, ``name=value`` each.
+
+    Raises:
+        SettingError: one is not of this form.
+    """
+    from gtr_agent.config import read_value
+    from gtr_envs.errors import SettingError
+
+    found = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name.strip():
+            raise SettingError(f"--option {pair!r} is not of the form name=value")
+        found[name.strip()] = read_value(text)
+    return found
 
 
 def console(stderr: bool = False) -> Console:
@@ -166,6 +184,10 @@ def eval_command(
     ] = None,
     hands: Annotated[str, typer.Option(help="solvable, or all: hands without a solution too.")] = "solvable",
     illegal: Annotated[str, typer.Option(help="An illegal number: continue or terminate the episode.")] = "continue",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Another option of the environment. Repeatable."),
+    ] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")] = False,
     temperature: Annotated[
         float | None, typer.Option(help="Of the sampling; without it, the one the agent was trained with.")
@@ -191,11 +213,12 @@ def eval_command(
     card = describe_agent(agent, policy, name=name, temperature=temperature, greedy=greedy)
     changed = {"hands": hands} if hands != "solvable" else {}
     changed |= {"illegal": illegal} if illegal != "continue" else {}
-    options = [{"split": one, **changed} for one in dict.fromkeys(split or ["all"])]
+    changed |= env_options(option or [])
+    options = [{**({"split": one} if one else {}), **changed} for one in dict.fromkeys(split or [""])]
     for kwargs in options:  # a mistake in the last split should not wait for the first to be played
         make_meta(card, env, kwargs, seed, episodes)
     for kwargs in options:
-        with evaluation_progress(terminal, f"{card.name}, split {kwargs['split']}") as report:
+        with evaluation_progress(terminal, f"{card.name}, split {kwargs.get('split', 'all')}") as report:
             result = evaluate(
                 policy,
                 env,

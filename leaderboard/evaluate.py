@@ -78,8 +78,17 @@ def normal_options(env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]
         SettingError: it knows no such option or not its value.
     """
     make_text_env(env_id, **env_kwargs).close()
-    defaults = option_defaults(env_id)
-    return {name: value for name, value in sorted(env_kwargs.items()) if value != defaults.get(name)}
+    return {name: value for name, value in sorted(env_kwargs.items()) if not _is_default(env_id, env_kwargs, name)}
+
+
+def _is_default(env_id: str, env_kwargs: Mapping[str, Any], name: str) -> bool:
+    """Whether an option could be left out; its default may depend on the others."""
+    default = option_defaults(env_id).get(name)
+    if default is None:
+        env = make_text_env(env_id, **{other: value for other, value in env_kwargs.items() if other != name})
+        default = getattr(env.unwrapped, name, None)
+        env.close()
+    return bool(env_kwargs[name] == default)
 
 
 def rules_in_words(options: Mapping[str, Any]) -> str:

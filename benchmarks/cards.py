@@ -1,0 +1,175 @@
+"""How fast the card environments are: steps with their frames, resets, vectorised frames, and the slowest formulas.
+
+    .venv/bin/python benchmarks/cards.py
+
+Every measurement takes turns with the physical limit of anything that hands out pictures, the copying of one 300 x 300
+x 3 array, so that a busy machine slows both. Players act at random among all actions, or among those that are not
+illegal, which wins and searches more. The best and the median of all rounds are given, and the median's share of the
+limit. Nothing is warmed up beforehand: what the first rounds cost is part of the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from gtr_envs.cards.formula import evaluate
+from gtr_envs.cards.python_expression import python_value
+
+POINTS24 = "gtr/Points24-v0"
+NUM_ENVS = 64
+Measurement = Callable[[int], int]  # does that much and returns how many frames, resets or formulas came of it
+
+
+def copies(shape: tuple[int, ...]) -> Measurement:
+    """Copy an array of this shape, as often as is needed to copy so many frames."""
+    source = np.ones(shape, np.uint8)
+    frames = source.size // (300 * 300 * 3)
+
+    def run(count: int) -> int:
+        for _ in range(count // frames):
+            source.copy()
+        return count // frames * frames
+
+    return run
+
+
+def steps(env: gym.Env[Any, Any], legal: bool) -> Measurement:
+    """Play at random; the actions are drawn beforehand, from all or, with `legal`, by looking them up in the mask."""
+    random = np.random.default_rng(0)
+    _, first = env.reset(seed=0)
+    actions = int(env.action_space.n)  # type: ignore[attr-defined]
+    state = {"info": first}
+
+    def run(count: int) -> int:
+        info = state["info"]
+        for draw in random.random(count).tolist():
+            allowed = info["action_mask"].nonzero()[0] if legal else range(actions)
+            _, _, terminated, truncated, info = env.step(allowed[int(draw * len(allowed))])
+            if terminated or truncated:
+                _, info = env.reset()
+        state["info"] = info
+        return count
+
+    return run
+
+
+def resets(env: gym.Env[Any, Any]) -> Measurement:
+    """Begin episodes."""
+    env.reset(seed=0)
+
+    def run(count: int) -> int:
+        for _ in range(count):
+            env.reset()
+        return count
+
+    return run
+
+
+def vector_steps(envs: gym.vector.VectorEnv[Any, Any, Any]) -> Measurement:
+    """Play many at random side by side."""
+    random = np.random.default_rng(0)
+    envs.reset(seed=0)
+    actions = int(envs.single_action_space.n)  # type: ignore[attr-defined]
+
+    def run(count: int) -> int:
+        for chosen in random.integers(actions, size=(count // envs.num_envs, envs.num_envs)):
+            envs.step(chosen)
+        return count // envs.num_envs * envs.num_envs
+
+    return run
+
+
+def rate(run: Measurement, count: int) -> float:
+    """How many a second."""
+    start = time.perf_counter()
+    done = run(count)
+    return done / (time.perf_counter() - start)
+
+
+def measurements() -> dict[str, tuple[Measurement, Measurement]]:
+    """What is measured, each with its limit."""
+    one, batch = copies((300, 300, 3)), copies((NUM_ENVS, 300, 300, 3))
+    vector = {"num_envs": NUM_ENVS, "vectorization_mode": "vector_entry_point"}
+    return {
+        "Points24: step + frame": (steps(gym.make(POINTS24).unwrapped, legal=False), one),
+        "Points24: legal actions only": (steps(gym.make(POINTS24).unwrapped, legal=True), one),
+        "Points24: with gymnasium.make's wrappers": (steps(gym.make(POINTS24), legal=False), one),
+        "Points24: copy=False": (steps(gym.make(POINTS24, copy=False).unwrapped, legal=False), one),
+        "Points24: reset + frame": (resets(gym.make(POINTS24).unwrapped), one),
+        f"{NUM_ENVS} x Points24: frames": (vector_steps(gym.make_vec(POINTS24, **vector)), batch),
+        f"{NUM_ENVS} x Points24: copy=False": (vector_steps(gym.make_vec(POINTS24, copy=False, **vector)), batch),
+        f"{NUM_ENVS} x Points24: SyncVectorEnv": (
+            vector_steps(gym.make_vec(POINTS24, num_envs=NUM_ENVS, vectorization_mode="sync")),
+            batch,
+        ),
+        **{
+            f"{name}: step + frame": (steps(gym.make(f"gtr/{name}-v0").unwrapped, legal=False), one)
+            for name in ("EZPoints", "NumberLine", "Blackjack")
+        },
+        "Points24: theme distorted": (steps(gym.make(POINTS24, theme="distorted").unwrapped, legal=False), one),
+    }
+
+
+def slowest_formulas(rounds: int) -> dict[str, float]:
+    """Milliseconds for formulas made to be slow to judge, the fastest of some rounds each."""
+    strict = {
+        "long sum of fractions": "+".join(f"1/{number}" for number in range(983, 1015)),
+        "deep parentheses": "(" * 31 + "7" + ")" * 31,
+        "tower of powers": "9**9**9**9",
+        "endless digits": "9" * 5000,
+    }
+    found: dict[str, float] = {}
+    for name, text in strict.items():
+        tokens = text.replace("+", " + ").replace("/", " / ").replace("(", "( ").replace(")", " )").split()
+        for judge, run in (("strict", lambda t=tokens: evaluate(t)), ("gym_cards", lambda t=text: python_value(t))):
+            times = []
+            for _ in range(rounds):
+                start = time.perf_counter()
+                run()
+                times.append(time.perf_counter() - start)
+            found[f"{judge}: {name}"] = 1000 * min(times)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=6400, help="steps or resets in each round")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    cases = measurements()
+    rates: dict[str, list[float]] = {}
+    limits: dict[str, list[float]] = {}
+    for _ in range(arguments.rounds):
+        for name, (run, limit) in cases.items():
+            limits.setdefault(name, []).append(rate(limit, arguments.count))
+            rates.setdefault(name, []).append(rate(run, arguments.count))
+
+    console = Console(highlight=False)
+    table = Table(title=f"a second, in {arguments.rounds} rounds of {arguments.count:,}")
+    for heading in ("", "median", "best", "copying alone", "share of it"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, found in rates.items():
+        share = statistics.median(rate / limit for rate, limit in zip(found, limits[name], strict=True))
+        row = (statistics.median(found), max(found), statistics.median(limits[name]))
+        table.add_row(name, *(f"{value:,.0f}" for value in row), f"{share:.0%}")
+    console.print(table)
+    table = Table(title="milliseconds to judge a hostile formula")
+    table.add_column("")
+    table.add_column("ms", justify="right")
+    for name, milliseconds in slowest_formulas(20).items():
+        table.add_row(name, f"{milliseconds:.3f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
