@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+import timeit
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -121,23 +123,28 @@ def measurements() -> dict[str, tuple[Measurement, Measurement]]:
 
 def slowest_formulas(rounds: int) -> dict[str, float]:
     """Milliseconds for formulas made to be slow to judge, the fastest of some rounds each."""
+    long_numbers = [str(10**17 + 7 * number) for number in range(32)]
     strict = {
-        "long sum of fractions": "+".join(f"1/{number}" for number in range(983, 1015)),
-        "deep parentheses": "(" * 31 + "7" + ")" * 31,
-        "tower of powers": "9**9**9**9",
-        "endless digits": "9" * 5000,
+        "a sum of fractions, 63 tokens": " + ".join(f"{top} / {bottom}" for top, bottom in in_pairs(long_numbers)),
+        "parentheses, 63 tokens": "( " * 31 + "7" + " )" * 31,
+        "more tokens than are read": "1 + " * 5000 + "1",
+        "more digits than are read": "9" * 5000,
     }
-    found: dict[str, float] = {}
-    for name, text in strict.items():
-        tokens = text.replace("+", " + ").replace("/", " / ").replace("(", "( ").replace(")", " )").split()
-        for judge, run in (("strict", lambda t=tokens: evaluate(t)), ("gym_cards", lambda t=text: python_value(t))):
-            times = []
-            for _ in range(rounds):
-                start = time.perf_counter()
-                run()
-                times.append(time.perf_counter() - start)
-            found[f"{judge}: {name}"] = 1000 * min(times)
-    return found
+    gym_cards = {
+        "powers, 200 characters": "*".join(["99**99"] * 28),
+        "a tower of powers": "9**9**9**9",
+        "parentheses, 199 characters": "(" * 99 + "7" + ")" * 99,
+        "more characters than are read": "9*" * 5000 + "9",
+    }
+    cases: dict[str, Callable[[], Any]] = {}
+    cases |= {f"strict: {name}": partial(evaluate, text.split()) for name, text in strict.items()}
+    cases |= {f"gym_cards: {name}": partial(python_value, text) for name, text in gym_cards.items()}
+    return {name: 1000 * min(timeit.repeat(run, number=1, repeat=rounds)) for name, run in cases.items()}
+
+
+def in_pairs(values: list[str]) -> list[tuple[str, str]]:
+    """The values in pairs."""
+    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def main() -> None:

@@ -12,19 +12,9 @@ from functools import lru_cache
 import numpy as np
 
 from gtr_envs.cards.sketch import Color, Point, Sketch
+from gtr_envs.cards.themes import Court, Theme
 
-PAPER: Color = (253, 252, 247)
-PAPER_EDGE: Color = (196, 192, 180)
-SHADOW: Color = (16, 76, 48)
-RED: Color = (200, 16, 32)
-BLACK: Color = (18, 18, 24)
-GOLD: Color = (255, 206, 84)
-IVORY: Color = (250, 241, 210)
-NAVY: Color = (36, 56, 120)
-CROWN: Color = (222, 164, 36)
-SKIN: Color = (246, 214, 182)
-LEAF: Color = (40, 128, 84)
-HAIR: dict[str, Color] = {"K": (110, 70, 40), "Q": (226, 176, 84), "J": (150, 84, 44)}
+CARD_WIDTH, CARD_HEIGHT = 67.0, 134.0  # the size that the faces are made for
 
 # Pip positions (across -1..1, down -1..1) on the number cards.
 _CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
@@ -43,20 +33,37 @@ _PIPS: dict[str, Sequence[Point]] = {
 }
 
 
-def draw_card(sketch: Sketch, box: Sequence[float], card: str) -> None:
-    """Draw a card with its shadow.
+def draw_card(sketch: Sketch, box: Sequence[float], card: str | None, theme: Theme) -> None:
+    """Draw a card without its shadow.
 
     Args:
         sketch: what to draw on.
-        box: left, top, right, bottom of the card; 67 x 134 is the size that the faces are made for.
-        card: rank and suit, such as "10S".
+        box: left, top, right, bottom of the card, `CARD_WIDTH` x `CARD_HEIGHT` apart.
+        card: rank and suit, such as "10S"; None draws the back.
+        theme: the look.
     """
+    if card is None:
+        _draw_back(sketch, box, theme)
+        return
     rank, suit = card[:-1], card[-1]
-    color = RED if suit in "HD" else BLACK
+    sketch.frame(box, 7, theme.paper, theme.paper_edge, 0.75)
+    if theme.only_rank_and_suit:
+        _draw_large(sketch, box, rank, suit, theme)
+    else:
+        _draw_full(sketch, box, rank, suit, theme)
+
+
+def draw_shadow(sketch: Sketch, box: Sequence[float], color: Color) -> None:
+    """Draw the shadow that a card in this box throws."""
+    left, top, right, bottom = box
+    sketch.box((left + 1.5, top + 2.5, right + 1.5, bottom + 2.5), 7, color)
+
+
+def _draw_full(sketch: Sketch, box: Sequence[float], rank: str, suit: str, theme: Theme) -> None:
+    """Rank and suit in the corners, under them pips or a figure."""
+    color = theme.ink[suit]
     left, top, right, bottom = box
     center = (left + right) / 2
-    sketch.box((left + 1.5, top + 2.5, right + 1.5, bottom + 2.5), 7, SHADOW)
-    sketch.frame(box, 7, PAPER, PAPER_EDGE, 0.75)
     wide = rank == "10"
     sketch.text(rank, (left + 5, top + 6, left + (40 if wide else 33), top + 42), color, 0.035)
     draw_suit(sketch, suit, right - (12 if wide else 14), top + 17, 17 if wide else 20, color)
@@ -66,49 +73,76 @@ def draw_card(sketch: Sketch, box: Sequence[float], card: str) -> None:
     elif rank == "A":
         draw_suit(sketch, suit, center, top + 87, 54, color)
     else:
-        _draw_court(sketch, (left + 6, top + 46, right - 6, bottom - 6), rank, suit, color)
+        _draw_court(sketch, (left + 6, top + 46, right - 6, bottom - 6), rank, suit, theme)
 
 
-def _draw_court(sketch: Sketch, box: Sequence[float], rank: str, suit: str, color: Color) -> None:
+def _draw_large(sketch: Sketch, box: Sequence[float], rank: str, suit: str, theme: Theme) -> None:
+    """Nothing but a large rank and a large suit."""
+    left, top, right, bottom = box
+    sketch.text(rank, (left + 6, top + 13, right - 6, top + 65), theme.ink[suit], 0.03)
+    draw_suit(sketch, suit, (left + right) / 2, bottom - 37, 44, theme.ink[suit])
+
+
+def _draw_back(sketch: Sketch, box: Sequence[float], theme: Theme) -> None:
+    """A border of paper around a coloured panel of diamonds, with a medallion in the middle."""
+    left, top, right, bottom = box
+    middle, center = (left + right) / 2, (top + bottom) / 2
+    sketch.frame(box, 7, theme.paper, theme.paper_edge, 0.75)
+    sketch.frame((left + 4.5, top + 4.5, right - 4.5, bottom - 4.5), 4, theme.back_lines, theme.back, 1.2)
+    sketch.box((left + 6.7, top + 6.7, right - 6.7, bottom - 6.7), 2.5, theme.back)
+    step = 13.0
+    for row in range(-4, 5):
+        for column in (-1.5, -0.5, 0.5, 1.5):
+            if abs(row) > 1 or abs(column) > 1:  # the medallion's place
+                draw_suit(sketch, "D", middle + column * step, center + row * step, step, theme.back_lines)
+                draw_suit(sketch, "D", middle + column * step, center + row * step, 0.45 * step, theme.back)
+    sketch.disc(middle, center, 15, theme.back_lines)
+    sketch.disc(middle, center, 13.2, theme.back)
+    draw_suit(sketch, "D", middle, center, 18, theme.back_lines)
+    draw_suit(sketch, "D", middle, center, 9, theme.back)
+
+
+def _draw_court(sketch: Sketch, box: Sequence[float], rank: str, suit: str, theme: Theme) -> None:
     """King, queen or jack: a framed bust, and the same upside down below it."""
     left, top, right, bottom = box
     middle, waist, neck = (left + right) / 2, (top + bottom) / 2, top + 28
-    robe, trim = (RED, NAVY) if color == RED else (NAVY, RED)
-    hair = HAIR[rank]
+    court = theme.court
+    robe, trim = court.robes[suit]
+    hair = court.hair[rank]
 
     def on_axis(*points: Point) -> list[Point]:
         return [(middle + across, top + down) for across, down in points]
 
-    sketch.frame(box, 2.5, IVORY, NAVY, 1.2)
+    sketch.frame(box, 2.5, court.paper, court.line, 1.2)
     sketch.polygon(on_axis((-25.5, 41), (-21.5, 33), (-8, 28), (8, 28), (21.5, 33), (25.5, 41)), robe)
-    sketch.polygon(on_axis((-9, 28), (9, 28), (3.5, 41), (-3.5, 41)), GOLD)
+    sketch.polygon(on_axis((-9, 28), (9, 28), (3.5, 41), (-3.5, 41)), court.collar)
     sketch.polygon(on_axis((-4.5, 28), (4.5, 28), (1.5, 41), (-1.5, 41)), trim)
     hair_end = neck + {"K": -2, "Q": 3, "J": 0}[rank]
     sketch.box((middle - 11, top + 12, middle + 11, hair_end), 5, hair)
-    sketch.box((middle - 7.5, top + 11, middle + 7.5, neck + 1), 7, SKIN)
+    sketch.box((middle - 7.5, top + 11, middle + 7.5, neck + 1), 7, court.skin)
     for across in (-3.2, 3.2):
-        sketch.disc(middle + across, top + 19.5, 1.1, BLACK)
+        sketch.disc(middle + across, top + 19.5, 1.1, court.eyes)
     if rank == "K":
         sketch.polygon(on_axis((-8, 22.5), (0, 24), (8, 22.5), (5, 30), (0, 35), (-5, 30)), hair)
-    sketch.box((middle - 2.4, top + 24.6, middle + 2.4, top + 26.2), 0.8, RED)
+    sketch.box((middle - 2.4, top + 24.6, middle + 2.4, top + 26.2), 0.8, court.jewels)
     if rank == "J":
-        _draw_cap(sketch, middle, top, robe)
+        _draw_cap(sketch, middle, top, robe, court)
     else:
-        _draw_crown(sketch, middle, top, robe, pearls=rank == "Q")
-    draw_suit(sketch, suit, left + 6.5, top + 8, 10, color)
+        _draw_crown(sketch, middle, top, robe, court, pearls=rank == "Q")
+    draw_suit(sketch, suit, left + 6.5, top + 8, 10, theme.ink[suit])
     sketch.repeat_upside_down((left + 1.5, top + 1.5, right - 1.5, waist), left + right, top + bottom)
 
 
-def _draw_cap(sketch: Sketch, middle: float, top: float, cloth: Color) -> None:
+def _draw_cap(sketch: Sketch, middle: float, top: float, cloth: Color, court: Court) -> None:
     """The jack's flat cap with a feather."""
     cap = ((-12, 15), (-9, 7), (9, 7), (12, 15))
     feather = ((8, 13), (13, 6), (21, 2.5), (20, 8), (14, 12.5))
     sketch.polygon([(middle + across, top + down) for across, down in cap], cloth)
-    sketch.box((middle - 12, top + 12.5, middle + 12, top + 15.5), 1.2, CROWN)
-    sketch.polygon([(middle + across, top + down) for across, down in feather], LEAF)
+    sketch.box((middle - 12, top + 12.5, middle + 12, top + 15.5), 1.2, court.crown)
+    sketch.polygon([(middle + across, top + down) for across, down in feather], court.feather)
 
 
-def _draw_crown(sketch: Sketch, middle: float, top: float, cloth: Color, pearls: bool) -> None:
+def _draw_crown(sketch: Sketch, middle: float, top: float, cloth: Color, court: Court, pearls: bool) -> None:
     """A crown with five pearls, or with three points and a cross."""
     peaks = (-11.0, -5.5, 0.0, 5.5, 11.0) if pearls else (-11.0, 0.0, 11.0)
     tip = top + (6.5 if pearls else 5.5)
@@ -117,12 +151,12 @@ def _draw_crown(sketch: Sketch, middle: float, top: float, cloth: Color, pearls:
         if index:
             outline.append((middle + (across + peaks[index - 1]) / 2.2, top + 11))
         outline.append((middle + across, tip))
-    sketch.polygon([*outline, (middle + 10, top + 15.5)], CROWN)
+    sketch.polygon([*outline, (middle + 10, top + 15.5)], court.crown)
     for across in peaks:
-        sketch.disc(middle + across, tip, 1.6, RED if pearls else CROWN)
+        sketch.disc(middle + across, tip, 1.6, court.jewels if pearls else court.crown)
     if not pearls:
-        sketch.box((middle - 0.9, top + 1.5, middle + 0.9, top + 8), 0.4, CROWN)
-        sketch.box((middle - 2.8, top + 3, middle + 2.8, top + 4.8), 0.4, CROWN)
+        sketch.box((middle - 0.9, top + 1.5, middle + 0.9, top + 8), 0.4, court.crown)
+        sketch.box((middle - 2.8, top + 3, middle + 2.8, top + 4.8), 0.4, court.crown)
     sketch.box((middle - 10.5, top + 13.5, middle + 10.5, top + 16), 1, cloth)
 
 

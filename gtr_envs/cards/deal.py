@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from gtr_envs.errors import SettingError
 STANDARD = Game()
 MAX_BLOCKS = 20_000
 _BLOCK = 16
+_VALUES = {highest: [min(rank + 1, highest) for rank in range(len(RANKS))] for highest in (10, len(RANKS))}
 
 
 def deal(
@@ -40,12 +42,15 @@ def deal(
     Raises:
         SettingError: if no hand that fits turned up in a very long search.
     """
+    values, count = _VALUES[game.highest], game.num_cards
     for _ in range(MAX_BLOCKS):
         # A block of candidates costs as much as one: most of the time goes into the call.
-        for ranks in rng.integers(0, len(RANKS), size=(_BLOCK, game.num_cards)).tolist():
-            if len(ranks) > len(SUITS) and len(set(ranks)) == 1 and not repeats:
+        drawn = rng.integers(0, len(RANKS), size=_BLOCK * count).tolist()
+        for start in range(0, len(drawn), count):
+            ranks = drawn[start : start + count]
+            if count > len(SUITS) and len(set(ranks)) == 1 and not repeats:
                 continue  # there is no fifth suit
-            if _fits(tuple(sorted(min(rank + 1, game.highest) for rank in ranks)), hands, split, game.target):
+            if _fits(tuple(sorted([values[rank] for rank in ranks])), hands, split, game.target):
                 return _with_suits(rng, ranks, repeats)
     raise SettingError(
         f"none of {MAX_BLOCKS * _BLOCK:,} hands of {game.num_cards} cards could make {game.target}: "
@@ -53,6 +58,7 @@ def deal(
     )
 
 
+@lru_cache(maxsize=1 << 16)
 def _fits(multiset: tuple[int, ...], hands: HandFilter, split: Split, target: int) -> bool:
     return (hands == "all" or is_solvable(multiset, target)) and (split == "all" or hand_split(multiset) == split)
 

@@ -14,10 +14,10 @@ from gtr_envs.cards.formula_rules import (
     action_mask,
     gym_cards_ruling,
     strict_ruling,
-    unused_numbers,
 )
-from gtr_envs.cards.hands import Game, check_hand
-from gtr_envs.cards.table import Outcome, TableEnv, check_choice, check_options
+from gtr_envs.cards.hands import EXAMPLE_HAND, Game, check_hand
+from gtr_envs.cards.outcome import Outcome
+from gtr_envs.cards.table import TableEnv, check_choice, check_options
 from gtr_envs.cards.themes import ThemeName
 
 
@@ -67,8 +67,10 @@ class FormulaEnv(TableEnv):
         self._n_operators = len(operators)
         self._cards: tuple[str, ...] = ()
         self._numbers: tuple[int, ...] = ()
+        self._multiset: tuple[int, ...] = ()  # the numbers in ascending order
         self._unused: tuple[int, ...] = ()
         self._formula: tuple[str, ...] = ()
+        self._after_number = False
         self._plan: tuple[str, ...] | None = None  # a shortest way to a win from here; strict rules only
         self._actions_taken = 0
         self._illegal = False
@@ -87,24 +89,21 @@ class FormulaEnv(TableEnv):
         """The part of the info that is the same for the whole episode."""
 
     def _deal(self, options: Mapping[str, Any]) -> None:
-        check_options(options, ["cards"], f"{{'cards': {['AH', '10S', 'KD', '4C', '7S'][: self.game.num_cards]}}}")
+        check_options(options, ["cards"], f"{{'cards': {EXAMPLE_HAND[: self.game.num_cards]}}}")
         given = options.get("cards")
         if given is None:
             cards = self._draw_hand()
         else:
-            cards = self._check_given(check_hand(given, self.game.num_cards, repeats=self.rules == "gym_cards"))
+            cards = check_hand(given, self.game.num_cards, repeats=self.rules == "gym_cards")
         self._cards = cards
         self._numbers = self.game.numbers(cards)
         self._formula = ()
-        self._unused = unused_numbers(self._numbers, ())
+        self._after_number = False
+        self._multiset = self._unused = tuple(sorted(self._numbers))
         self._plan = self._continuation() if self.rules == "strict" else None
         self._actions_taken = 0
         self._illegal = False
         self._hand_info = self._describe_hand()
-
-    def _check_given(self, cards: tuple[str, ...]) -> tuple[str, ...]:
-        """The cards that were asked for, if this game can be played with them."""
-        return cards
 
     def _play(self, action: int) -> Outcome:
         token = self.action_names[action]
@@ -118,12 +117,13 @@ class FormulaEnv(TableEnv):
         if ruling.written is not None:
             self._write(ruling.written)
         self._illegal = ruling.illegal
-        return Outcome(ruling.reward, ruling.terminated, ruling.truncated, ruling.won)
+        return ruling.outcome
 
     def _write(self, token: str) -> None:
         self.painter.token(self.canvas, len(self._formula), token)
         self._formula = (*self._formula, token)
-        if token.isdigit():
+        self._after_number = token.isdigit()
+        if self._after_number:
             place = self._unused.index(int(token))
             self._unused = self._unused[:place] + self._unused[place + 1 :]
         # What is left of a shortest way is a shortest way, and what cannot be won stays so: no search needed.
@@ -139,13 +139,12 @@ class FormulaEnv(TableEnv):
 
     def _info(self) -> dict[str, Any]:
         strict = self.rules == "strict"
-        after_number = strict and bool(self._formula) and self._formula[-1].isdigit()
-        info = {
-            **self._hand_info,
-            "formula": self._formula,
-            "action_mask": action_mask(self._unused, after_number, self.game.highest, self._n_operators),
-            "illegal": self._illegal,
-        }
+        info = self._hand_info.copy()
+        info["formula"] = self._formula
+        info["action_mask"] = action_mask(
+            self._unused, strict and self._after_number, self.game.highest, self._n_operators
+        )
+        info["illegal"] = self._illegal
         if strict:
             info["distance"] = None if self._plan is None else _Distance(len(self._plan))
         return info

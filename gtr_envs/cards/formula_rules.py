@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from gtr_envs.cards.formula import evaluate
+from gtr_envs.cards.outcome import Outcome
 from gtr_envs.cards.python_expression import is_python_win
 
 IllegalRule = Literal["continue", "terminate"]
@@ -26,23 +27,26 @@ REWARD_WIN, REWARD_WRONG, REWARD_ILLEGAL, REWARD_TOO_LONG = 10.0, -1.0, -1.0, -1
 
 
 class Ruling(NamedTuple):
-    """What a token does: what is written (if anything), and what comes of it."""
+    """What a token does: what is written (if anything), what comes of it, and whether it was illegal."""
 
     written: str | None
-    reward: float = 0.0
-    terminated: bool = False
-    truncated: bool = False
+    outcome: Outcome
     illegal: bool = False
-    won: bool = False
 
 
-def unused_numbers(numbers: Sequence[int], formula: Sequence[str]) -> tuple[int, ...]:
-    """The values of the hand that the formula has not used yet, ascending."""
-    left = sorted(numbers)
-    for token in formula:
-        if token.isdigit():
-            left.remove(int(token))
-    return tuple(left)
+GOES_ON, CUT_OFF = Outcome(0.0), Outcome(0.0, truncated=True)
+WON, WRONG = Outcome(REWARD_WIN, terminated=True, success=True), Outcome(REWARD_WRONG, terminated=True)
+TOO_LONG = Outcome(REWARD_TOO_LONG, truncated=True)
+
+
+def _illegal(illegal_rule: IllegalRule, is_last: bool) -> Outcome:
+    ends = illegal_rule == "terminate"
+    return Outcome(REWARD_ILLEGAL, terminated=ends, truncated=is_last and not ends)
+
+
+@lru_cache(maxsize=64)
+def _written(token: str) -> Ruling:
+    return Ruling(token, GOES_ON)
 
 
 def action_mask(unused: tuple[int, ...], after_number: bool, highest: int, n_operators: int) -> np.ndarray:
@@ -90,12 +94,10 @@ def strict_ruling(
         illegal_rule: whether an illegal number ends the episode.
     """
     if token == "=":
-        won = is_win(unused, formula, target)
-        return Ruling(token, REWARD_WIN if won else REWARD_WRONG, terminated=True, won=won)
+        return Ruling(token, WON if is_win(unused, formula, target) else WRONG)
     if token.isdigit() and ((formula and formula[-1].isdigit()) or int(token) not in unused):
-        ends = illegal_rule == "terminate"
-        return Ruling(None, REWARD_ILLEGAL, terminated=ends, truncated=is_last and not ends, illegal=True)
-    return Ruling(token, truncated=is_last)
+        return Ruling(None, _illegal(illegal_rule, is_last), illegal=True)
+    return Ruling(token, CUT_OFF) if is_last else _written(token)
 
 
 def gym_cards_ruling(
@@ -115,10 +117,9 @@ def gym_cards_ruling(
         illegal_rule: "continue" as gym_cards has it; "terminate" ends the episode, as some trainers do around it.
     """
     if len(formula) > max_tokens:
-        return Ruling(None, REWARD_TOO_LONG, truncated=True)
+        return Ruling(None, TOO_LONG)
     if token == "=":
-        won = not unused and is_python_win(formula, target)
-        return Ruling(None, REWARD_WIN if won else REWARD_WRONG, terminated=True, won=won)
+        return Ruling(None, WON if not unused and is_python_win(formula, target) else WRONG)
     if token.isdigit() and int(token) not in unused:
-        return Ruling(" ", REWARD_ILLEGAL, terminated=illegal_rule == "terminate", illegal=True)
-    return Ruling(token)
+        return Ruling(" ", _illegal(illegal_rule, is_last=False), illegal=True)
+    return _written(token)

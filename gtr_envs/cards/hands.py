@@ -29,6 +29,7 @@ HAND_FILTERS: tuple[HandFilter, ...] = get_args(HandFilter)
 SPLITS: tuple[Split, ...] = get_args(Split)
 FACE_CARDS: tuple[FaceCards, ...] = get_args(FaceCards)
 TEST_SHARE = 0.2
+EXAMPLE_HAND = ["AH", "10S", "KD", "4C", "7S"]
 
 # The 149 multisets of four values in 1..10 that cannot make 24 (t = 10). Kept as data, because finding them takes a
 # search over all 715; the tests make that search and compare.
@@ -69,8 +70,9 @@ class Game:
         return 10 if self.face_cards == "ten" else 13
 
     def numbers(self, cards: Sequence[str]) -> tuple[int, ...]:
-        """The values of the cards, in their order."""
-        return tuple(card_value(card, self.face_cards) for card in cards)
+        """The values of known cards, in their order."""
+        values = _VALUES[self.face_cards]
+        return tuple([values[card] for card in cards])
 
 
 def card_value(card: str, face_cards: FaceCards = "ten") -> int:
@@ -110,7 +112,7 @@ def check_hand(cards: Sequence[str], num_cards: int = HAND_SIZE, repeats: bool =
         HandError: if their number is another one, one is unknown, or one appears twice.
     """
     if isinstance(cards, str) or not isinstance(cards, Sequence):
-        raise HandError(f"a hand is a list of {num_cards} cards such as ['AH', '10S', 'KD', '4C'], not {cards!r}")
+        raise HandError(f"a hand is a list of {num_cards} cards such as {EXAMPLE_HAND[:num_cards]}, not {cards!r}")
     hand = tuple(cards)
     if len(hand) != num_cards:
         raise HandError(f"a hand has {num_cards} cards, not {len(hand)}: {list(hand)!r}")

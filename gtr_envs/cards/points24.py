@@ -128,15 +128,16 @@ class Points24Env(FormulaEnv):
         return deal(self.np_random, self.hands, self.split, self.game, repeats=self.rules == "gym_cards")
 
     def _continuation(self) -> tuple[str, ...] | None:
-        return _cached_continuation(self._formula, tuple(sorted(self._numbers)), self.game.target)
+        return _cached_continuation(self._formula, self._multiset, self.game.target)
 
     def _describe_hand(self) -> dict[str, Any]:
-        return {
-            "cards": self._cards,
-            "numbers": self._numbers,
-            "solvable": is_solvable(self._numbers, self.game.target),
-            "hand_split": hand_split(self._numbers),
-        }
+        solvable, split = _facts(self._multiset, self.game.target)
+        return {"cards": self._cards, "numbers": self._numbers, "solvable": solvable, "hand_split": split}
+
+
+@lru_cache(maxsize=1 << 15)
+def _facts(multiset: tuple[int, ...], target: int) -> tuple[bool, str]:
+    return is_solvable(multiset, target), hand_split(multiset)
 
 
 # Formulas are met again and again, in training above all; a look into this cache is quicker than reading one.

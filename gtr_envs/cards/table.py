@@ -10,27 +10,19 @@ from __future__ import annotations
 import operator
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 
+from gtr_envs.cards.outcome import Outcome
 from gtr_envs.cards.painter import Painter
 from gtr_envs.cards.themes import ThemeName
-from gtr_envs.errors import ActionError, SettingError
+from gtr_envs.errors import ActionError, GtrError, SettingError
 
 IMAGE_SIZES = (64, 1024)
 _LOOKS = 1  # sets the stream of an episode's looks apart from that of its deal
-
-
-class Outcome(NamedTuple):
-    """What an action brought. `success` is asked for at the end of an episode only."""
-
-    reward: float
-    terminated: bool = False
-    truncated: bool = False
-    success: bool = False
 
 
 class TableEnv(gym.Env[np.ndarray, np.int64]):
@@ -122,10 +114,12 @@ class TableEnv(gym.Env[np.ndarray, np.int64]):
             gymnasium.error.ResetNeeded: before the first reset and after the end of an episode.
             ActionError: if there is no such action.
         """
-        reward, terminated, truncated, info = self.advance(action)
+        if not self._playing:
+            raise ResetNeeded("no episode is running: call reset() before step()")
+        reward, terminated, truncated, info = self.advance(self._checked(action))
         return self._observation(), reward, terminated, truncated, info
 
-    def render(self) -> np.ndarray | str | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | str | None:
         """The current picture ("rgb_array"), one line of text ("ansi"), or None without a render mode."""
         if not self._dealt:
             raise ResetNeeded("nothing is dealt: call reset() before render()")
@@ -146,23 +140,27 @@ class TableEnv(gym.Env[np.ndarray, np.int64]):
         Returns:
             The info dictionary.
         """
-        super().reset(seed=seed)
-        self._deal(_checked_options(options))
+        before = self._np_random, self._np_random_seed
+        try:
+            super().reset(seed=seed)
+            self._deal(_checked_options(options))
+        except GtrError:
+            # What is refused leaves no trace: the running episode, and those after it, go on as they would have.
+            self._np_random, self._np_random_seed = before
+            raise
         if self.painter.is_distorted:
             self._new_look(seed)
         self._paint()
         self._playing = self._dealt = True
         return self._info()
 
-    def advance(self, action: Any) -> tuple[float, bool, bool, dict[str, Any]]:
-        """`step` that leaves the picture on `canvas`.
+    def advance(self, action: int) -> tuple[float, bool, bool, dict[str, Any]]:
+        """`step` that leaves the picture on `canvas`, for an action that exists and an episode that is running.
 
         Returns:
             Reward, terminated, truncated, info.
         """
-        if not self._playing:
-            raise ResetNeeded("no episode is running: call reset() before step()")
-        reward, terminated, truncated, success = self._play(self._checked(action))
+        reward, terminated, truncated, success = self._play(action)
         info = self._info()
         if terminated or truncated:
             self._playing = False

@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from gtr_envs.cards.blackjack import BlackjackEnv
 from gtr_envs.cards.ez_points import EZPointsEnv
+from gtr_envs.cards.frame_pool import FramePool
 from gtr_envs.cards.number_line import NumberLineEnv
 from gtr_envs.cards.points24 import Points24Env
 from gtr_envs.cards.table import TableEnv, check_choice, check_whole
@@ -57,6 +58,7 @@ class TableVectorEnv(SyncVectorEnv):
         number = check_whole("num_envs", num_envs, 1, MAX_ENVS)
         make = partial(kind, copy=False, **options)
         super().__init__([make] * number, copy=copy, autoreset_mode=_checked_mode(autoreset_mode))
+        self._pool = FramePool()
         self._share_frames()
 
     def _share_frames(self) -> None:
@@ -133,7 +135,7 @@ class TableVectorEnv(SyncVectorEnv):
         return self._pictures(), rewards, terminated, truncated, {**stack_infos(finals), **stack_infos(infos)}
 
     def _pictures(self) -> np.ndarray:
-        return self._frames.copy() if self.copy else self._frames
+        return self._pool.copy_of(self._frames) if self.copy else self._frames
 
     def _checked_actions(self, actions: Any) -> list[int]:
         given = np.asarray(actions)
@@ -146,7 +148,7 @@ class TableVectorEnv(SyncVectorEnv):
             raise ActionError(
                 f"action {given[index]} for environment {index}: expected a whole number from 0 to {count - 1}"
             )
-        return given.tolist()  # type: ignore[no-any-return]
+        return given.tolist()
 
     def _check_running(self, again: np.ndarray | None) -> None:
         for index, env in enumerate(self.envs):
@@ -170,8 +172,10 @@ def stack_infos(infos: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     stacked: dict[str, Any] = {}
     present = [info or {} for info in infos]
     for key in dict.fromkeys(chain.from_iterable(present)):
-        mask = np.array([key in info for info in present])
-        values = [info[key] for info in present if key in info]
+        try:
+            values, mask = [info[key] for info in present], np.ones(len(present), np.bool_)
+        except KeyError:
+            values, mask = [info[key] for info in present if key in info], np.array([key in info for info in present])
         stacked[key], stacked[f"_{key}"] = _column(key, values, mask), mask
     return stacked
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
-from gtr_envs.cards.draw import (
+from gtr_envs.cards.draw import draw_frame, draw_table, draw_token
+from gtr_envs.cards.hands import RANKS, SUITS
+from gtr_envs.cards.points24 import MAX_ACTIONS
+from gtr_envs.cards.sketch import to_pixel
+from gtr_envs.cards.table import IMAGE_SIZES
+from gtr_envs.cards.table_art import (
     BOARD_BOX,
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -14,17 +22,32 @@ from gtr_envs.cards.draw import (
     COLUMN,
     FIRST_CELL,
     LINES,
+    MAX_CARDS,
     MAX_TOKENS,
-    draw_frame,
-    draw_table,
-    draw_token,
+    TOKENS,
 )
-from gtr_envs.cards.hands import RANKS, SUITS
-from gtr_envs.cards.points24 import ACTIONS, IMAGE_SIZES, MAX_ACTIONS
-from gtr_envs.cards.sketch import to_pixel
-from gtr_envs.errors import HandError
+from gtr_envs.errors import HandError, SettingError
 
 HAND = ("AH", "10S", "KD", "4C")
+ACTIONS = (*map(str, range(1, 11)), *"+-*/()=")
+PINNED_PILLOW = "13.0.0"
+# By size, of all cards and tokens in the theme classic. Agents were trained on these very pixels.
+PINNED = {
+    64: "18a97f311122b30a3ed3cd94f414deeca812a1546a11d99b25fce03dd00a4d90",
+    112: "2746d899ac37c1f17b6ddfa11e1f2096ad17ed3a5df9a27c2b865c2d88f4b52b",
+    300: "8c3f11d5f4a4a1f0afaf0a8855c77e44aa8c81faa6befeac29d41c4f316b6714",
+    1024: "af758e7397a408bd92172f7443541bcfafa17b661dbb28f31779b8743caf91ca",
+}
+
+
+@pytest.mark.skipif(PIL.__version__ != PINNED_PILLOW, reason=f"the pixels are those of Pillow {PINNED_PILLOW}")
+@pytest.mark.parametrize("size", PINNED)
+def test_the_pictures_of_four_cards_stay_as_they_were(size: int) -> None:
+    pack = [rank + suit for rank in RANKS for suit in SUITS]
+    digest = hashlib.sha256()
+    for first in range(0, len(pack), 4):
+        digest.update(draw_frame(pack[first : first + 4], (*ACTIONS, *"=========")[: MAX_TOKENS - first // 4], size))
+    assert digest.hexdigest() == PINNED[size]
 
 
 def scaled_to_112(frame: np.ndarray) -> np.ndarray:
@@ -113,7 +136,7 @@ def test_a_card_looks_the_same_in_every_place() -> None:
 
 def test_red_suits_are_red_and_black_suits_are_black() -> None:
     for suit, red in (("H", True), ("D", True), ("S", False), ("C", False)):
-        card = draw_frame(["A" + suit])[8:142, 4:71].reshape(-1, 3).astype(int)
+        card = draw_frame(["A" + suit])[8:142, 117:183].reshape(-1, 3).astype(int)
         is_red = (card[:, 0] > 150) & (card[:, 1] < 80)
         is_black = card.max(axis=1) < 60
         assert (is_red.sum() > 500) == red
@@ -127,6 +150,62 @@ def test_frames_are_arrays_of_their_own() -> None:
     assert (draw_frame(HAND, ("8",)) == kept).all()
 
 
-def test_an_unknown_card_is_not_drawn() -> None:
+@pytest.mark.parametrize("size", [64, 112, 113, 300, 301])
+@pytest.mark.parametrize("count", range(1, MAX_CARDS + 1))
+def test_cards_stand_in_the_middle_of_the_upper_half(count: int, size: int) -> None:
+    cards = ["8D", "8H", "8C", "8S", "9D", "9H"][:count]
+    is_changed = (draw_table(cards, size) != draw_table((), size)).any(axis=-1)
+    rows, columns = np.flatnonzero(is_changed.any(axis=1)), np.flatnonzero(is_changed.any(axis=0))
+    # A card's shadow goes a little further to the right and down, and positions are rounded to pixels.
+    assert abs(columns[0] + columns[-1] + 1 - size) <= 0.03 * size + 2
+    assert abs(rows[0] + rows[-1] + 1 - size / 2) <= 0.03 * size + 2
+    assert rows[-1] < size / 2
+
+
+@pytest.mark.parametrize("size", [112, 300])
+@pytest.mark.parametrize("count", range(1, MAX_CARDS + 1))
+def test_each_card_has_its_own_place(count: int, size: int) -> None:
+    frames = [draw_table(["2C" if index != place else "KH" for index in range(count)], size) for place in range(count)]
+    blank = draw_table(["2C"] * count, size)
+    changed = [(frame != blank).any(axis=-1) for frame in frames]
+    assert all(places.any() for places in changed)
+    assert np.sum(changed, axis=0).max() == 1
+
+
+def test_numbers_of_two_digits_stay_in_their_cells() -> None:
+    for size in (64, 112, 300):
+        board = draw_table((), size)
+        for token in TOKENS:
+            canvas = board.copy()
+            draw_token(canvas, 9, token)
+            rows, columns = np.nonzero((canvas != board).any(axis=-1))
+            if token == " ":
+                assert not rows.size
+                continue
+            left, top = FIRST_CELL[0] + CELL_WIDTH, FIRST_CELL[1] + CELL_HEIGHT
+            assert to_pixel(left, size) <= columns.min() <= columns.max() < to_pixel(left + CELL_WIDTH, size) + 1
+            assert to_pixel(top, size) <= rows.min() <= rows.max() < to_pixel(top + CELL_HEIGHT, size) + 1
+
+
+@pytest.mark.parametrize("size", [64, 101, 112, 300])
+def test_a_blank_paints_nothing_and_takes_a_token_away(size: int) -> None:
+    table = draw_table(HAND, size)
+    canvas = table.copy()
+    for position in range(MAX_TOKENS):
+        draw_token(canvas, position, " ")
+        assert (canvas == table).all()
+    draw_token(canvas, 9, "13")
+    draw_token(canvas, 9, " ")
+    assert (canvas == table).all()
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(HandError, match="'1S'"):
         draw_frame(["1S"])
+    with pytest.raises(HandError, match="7 cards: the table has room for 6"):
+        draw_frame(["2C"] * 7)
+    with pytest.raises(SettingError, match="token='14': expected one of 1 2 3"):
+        draw_frame(HAND, ["14"])
+    for position in (-1, MAX_TOKENS):
+        with pytest.raises(SettingError, match=f"position={position}: expected 0 to 23"):
+            draw_token(draw_table(HAND), position, "1")

@@ -203,8 +203,9 @@ def test_unknown_reset_options_are_refused_and_leave_the_episode_as_it_was(env_i
     env.reset(seed=1)
     twin.reset(seed=1)
     with pytest.raises(SettingError, match="option"):
-        env.reset(options=options)
+        env.reset(seed=2, options=options)
     assert equal(env.step(np.int64(0)), twin.step(np.int64(0)))
+    assert equal(env.reset(), twin.reset())
 
 
 def creator(env_id: str) -> Callable[..., gym.Env[Any, Any]]:

@@ -138,7 +138,7 @@ def test_five_of_a_rank_are_never_dealt_from_one_deck() -> None:
         def integers(self, low: int, high: int, size: object) -> np.ndarray:  # type: ignore[override]
             self.calls += 1
             if self.calls == 1:
-                return np.full((16, 5), 3)
+                return np.full(16 * 5, 3)
             return super().integers(low, high, size=size)  # type: ignore[call-overload, no-any-return]
 
     cards = deal(Fives(np.random.PCG64(0)), "all", "all", Game(5))
