@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gtr_envs.cards.distortion import Place
 from gtr_envs.cards.formula_rules import (
     ILLEGAL_RULES,
     RULES,
@@ -114,23 +115,23 @@ class FormulaEnv(TableEnv):
             ruling = strict_ruling(token, formula, unused, target, is_last, self.illegal)
         else:
             ruling = gym_cards_ruling(token, formula, unused, target, self.max_actions, self.illegal)
-        if ruling.written is not None:
-            self._write(ruling.written)
+        self.changed = None if ruling.written is None else self._write(ruling.written)
         self._illegal = ruling.illegal
         return ruling.outcome
 
-    def _write(self, token: str) -> None:
-        self.painter.token(self.canvas, len(self._formula), token)
+    def _write(self, token: str) -> Place:
+        place = self.painter.token(self.canvas, len(self._formula), token)
         self._formula = (*self._formula, token)
         self._after_number = token.isdigit()
         if self._after_number:
-            place = self._unused.index(int(token))
-            self._unused = self._unused[:place] + self._unused[place + 1 :]
+            used = self._unused.index(int(token))
+            self._unused = self._unused[:used] + self._unused[used + 1 :]
         # What is left of a shortest way is a shortest way, and what cannot be won stays so: no search needed.
         if self._plan and self._plan[0] == token:
             self._plan = self._plan[1:]
         elif self._plan is not None:
             self._plan = self._continuation()
+        return place
 
     def _paint(self) -> None:
         self.painter.formula_table(self.canvas, self._cards)

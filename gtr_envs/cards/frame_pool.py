@@ -2,24 +2,59 @@
 
 A fresh array of many megabytes costs about as much as filling it: the operating system hands out its memory page by
 page, and clears each. So copies are made in the memory of earlier ones that nobody holds any more. Nothing that is
-still held, by a view or by a tensor on the same memory included, is ever touched. Where there is a second processor, it
-copies one half.
+still held, by a view or by a tensor on the same memory included, is ever touched.
+
+Where there is a second processor, a large copy is begun before the frames are painted on and made beside it. What the
+painting changes meanwhile is copied once more at the end, so it does not matter which of the two came first.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
 
+from gtr_envs.cards.distortion import Place
+
 MOST_KEPT = 4
-LARGE = 4 * 1024 * 1024  # bytes from which two threads are quicker than one
+LARGE = 4 * 1024 * 1024  # bytes from which another thread is worth waking
 
 _probe = [object()]
 _HELD_BY_THE_LIST_ALONE = sys.getrefcount(_probe[0])
+
+
+class PendingCopy:
+    """A copy of frames that is being made.
+
+    Args:
+        source: what is copied, an array (frames, height, width, 3).
+        target: where to.
+        done: ends when all is copied; None if nothing is copied before `finish`.
+    """
+
+    def __init__(self, source: np.ndarray, target: np.ndarray, done: Future[None] | None) -> None:
+        self._source, self._target, self._done = source, target, done
+
+    def finish(self, changed: Iterable[Place | None]) -> np.ndarray:
+        """The copy, equal to the source as it is now.
+
+        Args:
+            changed: for each frame the part that was painted on since the copy was begun, None for nothing.
+        """
+        source, target = self._source, self._target
+        if self._done is None:
+            np.copyto(target, source)
+            return target
+        self._done.result()
+        for index, place in enumerate(changed):
+            if place is not None:
+                target[index][place] = source[index][place]
+        return target
 
 
 class FramePool:
@@ -31,8 +66,24 @@ class FramePool:
     def copy_of(self, source: np.ndarray) -> np.ndarray:
         """A copy of an array (frames, ...) that nobody else holds."""
         array = self._free_array(source)
-        copy_quickly(array, source)
+        np.copyto(array, source)
         return array
+
+    def begin_copy(self, source: np.ndarray) -> PendingCopy:
+        """Begin a copy of an array (frames, ...); until it is finished the source may be painted on."""
+        target = self._free_array(source)
+        if source.nbytes < LARGE or _processors() < 2:
+            return PendingCopy(source, target, None)
+        begun = threading.Event()
+
+        def copy() -> None:
+            begun.set()
+            np.copyto(target, source)
+
+        done = _helper().submit(copy)
+        # Once it copies, the other thread needs the interpreter no more; before, it would wait for it in vain.
+        begun.wait()
+        return PendingCopy(source, target, done)
 
     def _free_array(self, source: np.ndarray) -> np.ndarray:
         for index in range(len(self._arrays)):
@@ -50,17 +101,6 @@ class FramePool:
     def __reduce__(self) -> tuple[type[FramePool], tuple[()]]:
         """Pickle as an empty pool."""
         return FramePool, ()
-
-
-def copy_quickly(target: np.ndarray, source: np.ndarray) -> None:
-    """Copy an array (frames, ...) into another of its shape and type, a large one with two threads."""
-    if source.nbytes < LARGE or _processors() < 2:
-        np.copyto(target, source)
-        return
-    half = len(source) // 2
-    other_half = _helper().submit(np.copyto, target[:half], source[:half])
-    np.copyto(target[half:], source[half:])
-    other_half.result()
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gtr_envs.cards.distortion import Distortion, draw_distortion
+from gtr_envs.cards.distortion import Distortion, Place, draw_distortion
 from gtr_envs.cards.sketch import CANVAS, Align, Color, to_pixel
 from gtr_envs.cards.stamps import (
     CARD_MARGIN,
@@ -83,13 +83,16 @@ class Painter:
             else:
                 self.card(canvas, card, *card_spot(count, index))
 
-    def token(self, canvas: np.ndarray, position: int, token: str) -> None:
+    def token(self, canvas: np.ndarray, position: int, token: str) -> Place:
         """Write one token of the formula onto the board of `formula_table`.
 
         Args:
             canvas: what to paint on.
             position: the token's place in the formula, 0 for the first, less than `MAX_TOKENS`.
             token: a number from 1 to 13, an operator, a parenthesis, "=", or " " for an empty place.
+
+        Returns:
+            The part of the canvas that was painted on.
 
         Raises:
             SettingError: for any other token or position.
@@ -101,6 +104,7 @@ class Painter:
             blur = self._distortion.blur
             place, picture = blurred_token_at(self.theme_name, self.size, position, token, blur)
             canvas[place] = self._distortion.lit(picture, place)
+        return place
 
     def background(self, canvas: np.ndarray) -> None:
         """Paint the whole canvas: an empty table without a board."""

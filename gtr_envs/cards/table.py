@@ -16,12 +16,14 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 
+from gtr_envs.cards.distortion import Place
 from gtr_envs.cards.outcome import Outcome
 from gtr_envs.cards.painter import Painter
 from gtr_envs.cards.themes import ThemeName
 from gtr_envs.errors import ActionError, GtrError, SettingError
 
 IMAGE_SIZES = (64, 1024)
+EVERYWHERE: Place = (slice(None), slice(None))
 _LOOKS = 1  # sets the stream of an episode's looks apart from that of its deal
 
 
@@ -54,6 +56,7 @@ class TableEnv(gym.Env[np.ndarray, np.int64]):
         self.canvas = np.zeros((self.image_size, self.image_size, 3), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, self.canvas.shape, np.uint8)
         self.action_space = gym.spaces.Discrete(len(self.action_names))
+        self.changed: Place | None = EVERYWHERE  # what the last action or reset painted on, None for nothing
         self._looks: np.random.Generator | None = None
         self._playing = False
         self._dealt = False
@@ -66,7 +69,7 @@ class TableEnv(gym.Env[np.ndarray, np.int64]):
 
     @abstractmethod
     def _play(self, action: int) -> Outcome:
-        """Do what the action does to the state, and paint what it changes."""
+        """Do what the action does to the state, and paint what it changes; `changed` may be narrowed to that."""
 
     @abstractmethod
     def _paint(self) -> None:
@@ -151,6 +154,7 @@ class TableEnv(gym.Env[np.ndarray, np.int64]):
         if self.painter.is_distorted:
             self._new_look(seed)
         self._paint()
+        self.changed = EVERYWHERE
         self._playing = self._dealt = True
         return self._info()
 
@@ -160,6 +164,7 @@ class TableEnv(gym.Env[np.ndarray, np.int64]):
         Returns:
             Reward, terminated, truncated, info.
         """
+        self.changed = EVERYWHERE
         reward, terminated, truncated, success = self._play(action)
         info = self._info()
         if terminated or truncated:

@@ -95,7 +95,8 @@ class TableVectorEnv(SyncVectorEnv):
             for env, each, chosen in zip(self.envs, seeds, mask.tolist(), strict=True)
         ]
         self._autoreset_envs[mask] = False
-        return self._pictures(), stack_infos(infos)
+        pictures = self._pool.copy_of(self._frames) if self.copy else self._frames
+        return pictures, stack_infos(infos)
 
     def step(self, actions: np.ndarray) -> Step:
         """Do one action in every environment.
@@ -114,6 +115,7 @@ class TableVectorEnv(SyncVectorEnv):
         chosen = self._checked_actions(actions)
         again = self._autoreset_envs if self.autoreset_mode is AutoresetMode.NEXT_STEP else None
         self._check_running(again)
+        copying = self._pool.begin_copy(self._frames) if self.copy else None
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         infos: list[dict[str, Any]] = []
@@ -132,10 +134,9 @@ class TableVectorEnv(SyncVectorEnv):
                     info = env.start()
             infos.append(info)
         self._autoreset_envs = terminated | truncated
-        return self._pictures(), rewards, terminated, truncated, {**stack_infos(finals), **stack_infos(infos)}
-
-    def _pictures(self) -> np.ndarray:
-        return self._pool.copy_of(self._frames) if self.copy else self._frames
+        stacked = {**stack_infos(finals), **stack_infos(infos)}
+        pictures = self._frames if copying is None else copying.finish(env.changed for env in self.envs)
+        return pictures, rewards, terminated, truncated, stacked
 
     def _checked_actions(self, actions: Any) -> list[int]:
         given = np.asarray(actions)

@@ -64,10 +64,30 @@ def test_a_tensor_on_the_same_memory_holds_it() -> None:
     assert (tensor == before).all()
 
 
-def test_one_processor_and_two_copy_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    for processors in (1, 2):
-        monkeypatch.setattr(frame_pool, "_processors", lambda: processors)  # noqa: B023 - called in this round
-        assert (FramePool().copy_of(SOURCE) == SOURCE).all()
+@pytest.mark.parametrize("processors", [1, 2])
+def test_a_copy_that_is_begun_early_has_what_is_painted_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, processors: int
+) -> None:
+    monkeypatch.setattr(frame_pool, "_processors", lambda: processors)
+    frames = np.random.default_rng(1).integers(0, 256, size=(6, 1024, 1024), dtype=np.uint8)
+    pool = FramePool()
+    for value in range(20):
+        copying = pool.begin_copy(frames)
+        frames[0, 5:9, 7:30] = value
+        frames[4] = value
+        changed = [(slice(5, 9), slice(7, 30)), None, None, None, (slice(None), slice(None)), None]
+        made = copying.finish(changed)
+        assert (made == frames).all()
+        assert not np.shares_memory(made, frames)
+
+
+def test_a_copy_that_is_never_finished_is_not_used_again_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_pool, "_processors", lambda: 2)
+    pool = FramePool()
+    for value in range(20):
+        pool.begin_copy(np.full((4, LARGE // 2), 255, np.uint8))
+        source = np.full((4, LARGE // 2), value, np.uint8)
+        assert (pool.begin_copy(source).finish([None] * 4) == value).all()
 
 
 def test_copies_of_a_pool_share_nothing_with_it() -> None:
@@ -78,14 +98,14 @@ def test_copies_of_a_pool_share_nothing_with_it() -> None:
 
 
 def copies_well() -> None:
-    sys.exit(0 if (FramePool().copy_of(SOURCE) == SOURCE).all() else 1)
+    sys.exit(0 if (FramePool().begin_copy(SOURCE).finish([None] * len(SOURCE)) == SOURCE).all() else 1)
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_does_not_wait_for_its_parents_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frame_pool, "_processors", lambda: 2)
-    FramePool().copy_of(SOURCE)
+    FramePool().begin_copy(SOURCE).finish([None] * len(SOURCE))
     child = multiprocessing.get_context("fork").Process(target=copies_well)
     child.start()
     child.join(timeout=30)
