@@ -14,6 +14,7 @@ import numpy as np
 
 from gtr_envs.cards.blackjack_strategy import action_values
 from gtr_envs.cards.chain import Plan, plans, reductions_in
+from gtr_envs.cards.formula import winning_continuation
 from gtr_envs.cards.python_expression import is_python_win
 from gtr_envs.cards.search import first_plans, search_text
 from gtr_envs.cards.solver import solutions
@@ -47,7 +48,7 @@ class RandomPolicy:
 
 
 class SolverPolicy:
-    """Plays a way to win wherever there is one, and ends the episode where there is none.
+    """Plays a way to win wherever it knows one, which is always under strict rules, and else ends the episode.
 
     Args:
         thoughts: how it thinks aloud: the ``chain`` of reductions that it plays, or the ordered ``search`` for them.
@@ -105,13 +106,7 @@ def _play_formula(policy: SolverPolicy, request: Request) -> str:
     """The answer in any formula game: a shortest way to win, from what is on the table."""
     task, numbers, done = request.task, tuple(request.info["numbers"]), tuple(request.info["formula"])
     assert isinstance(task, FormulaTask)
-    as_python = task.options.get("rules") == "gym_cards"
-    fitting = (
-        formula
-        for formula in winning_formulas(numbers, task.target, task.actions, as_python)
-        if formula[: len(done)] == done
-    )
-    formula = next(fitting, None)
+    formula = _formula_from(task, numbers, done)
     thought, action = f"{task.target} is out of reach from here", "="
     if formula is not None:
         thought = Plan(reductions_in(formula, numbers), formula).text(done)
@@ -119,7 +114,21 @@ def _play_formula(policy: SolverPolicy, request: Request) -> str:
     return write_answer({"cards": list(numbers), "formula": " ".join(done), "thoughts": thought, "action": action})
 
 
-@lru_cache(maxsize=4096)
+def _formula_from(task: FormulaTask, numbers: tuple[int, ...], done: tuple[str, ...]) -> tuple[str, ...] | None:
+    """A formula that begins with what is on the table and wins.
+
+    Under the rules of gym_cards only proper formulas are known, not all that Python reads: a way to win may be missed
+    where a space or a pair of joined digits is on the table already.
+    """
+    as_python = task.options.get("rules") == "gym_cards"
+    if not as_python and "(" in task.actions:
+        rest = winning_continuation(done, numbers, task.target)
+        return None if rest is None else (*done, *rest)[:-1]
+    found = winning_formulas(numbers, task.target, task.actions, as_python)
+    return next((formula for formula in found if formula[: len(done)] == done), None)
+
+
+@lru_cache(maxsize=512)
 def winning_formulas(
     numbers: tuple[int, ...], target: int, tokens: tuple[str, ...], as_python: bool
 ) -> tuple[tuple[str, ...], ...]:

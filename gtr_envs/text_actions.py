@@ -94,6 +94,11 @@ def make_text_env(env_id: str, invalid: InvalidAnswer = "penalty", **kwargs: Any
         SettingError: the environment does not know an option, or not its value.
     """
     task_for(env_id)
+    for name in ("copy", "render_mode"):
+        if name in kwargs:
+            raise SettingError(
+                f"{name}={kwargs[name]!r}: this option is not for environments that are played by answers"
+            )
     try:
         env = gym.make(env_id, **kwargs)
     except gym.error.UnregisteredEnv as error:

@@ -11,7 +11,7 @@ import numpy as np
 from gtr_envs.cards.card_art import CARD_WIDTH
 from gtr_envs.cards.hands import RANKS, SUITS, card_value, check_hand, hand_values
 from gtr_envs.cards.outcome import Outcome
-from gtr_envs.cards.table import TableEnv, check_choice, check_options
+from gtr_envs.cards.table import TableEnv, all_allowed, check_choice, check_options
 from gtr_envs.cards.themes import ThemeName
 from gtr_envs.errors import SettingError
 
@@ -30,13 +30,6 @@ ZOOM, USUAL_CARDS = 0.9, 4  # up to so many cards are this large
 SMALL_ZOOM, SMALL_LINE, MOST_IN_LINE = 0.44, 61.5, 8  # more cards stand in two small lines instead of one
 
 _DECK = tuple(rank + suit for rank in RANKS for suit in SUITS)
-
-
-def action_mask() -> np.ndarray:
-    """Which actions are allowed, always both: a new read-only int8 array (2,)."""
-    mask = np.ones(len(ACTIONS), dtype=np.int8)
-    mask.flags.writeable = False
-    return mask
 
 
 def has_usable_ace(values: Sequence[int]) -> bool:
@@ -212,7 +205,7 @@ class BlackjackEnv(TableEnv):
             "player_sum": hand_sum(values),
             "dealer_card": card_value(self._dealer[0]),
             "usable_ace": has_usable_ace(values),
-            "action_mask": action_mask(),
+            "action_mask": all_allowed(len(ACTIONS)),
             "illegal": False,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import permutations
 from typing import Any
 
@@ -101,9 +102,10 @@ class EZPointsEnv(FormulaEnv):
         return {"cards": self._cards, "numbers": self._numbers, "solvable": bool(winning_formulas(self._numbers))}
 
 
-def winning_formulas(numbers: tuple[int, ...]) -> list[tuple[str, ...]]:
+@lru_cache(maxsize=256)
+def winning_formulas(numbers: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
     """Every formula, without its "=", that wins with these two values."""
     formulas = [
         (str(left), operator, str(right)) for left, right in permutations(numbers) for operator in OPERATORS[:2]
     ]
-    return [formula for formula in dict.fromkeys(formulas) if evaluate(formula) == GAME.target]
+    return tuple(formula for formula in dict.fromkeys(formulas) if evaluate(formula) == GAME.target)

@@ -91,11 +91,10 @@ class FormulaEnv(TableEnv):
 
     def _deal(self, options: Mapping[str, Any]) -> None:
         check_options(options, ["cards"], f"{{'cards': {EXAMPLE_HAND[: self.game.num_cards]}}}")
-        given = options.get("cards")
-        if given is None:
-            cards = self._draw_hand()
+        if "cards" in options:
+            cards = check_hand(options["cards"], self.game.num_cards, repeats=self.rules == "gym_cards")
         else:
-            cards = check_hand(given, self.game.num_cards, repeats=self.rules == "gym_cards")
+            cards = self._draw_hand()
         self._cards = cards
         self._numbers = self.game.numbers(cards)
         self._formula = ()

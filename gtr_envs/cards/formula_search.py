@@ -3,8 +3,8 @@
 The search does not walk through token sequences. A level of parentheses stands for a running sum and an open product
 (`formula_state.Level`), and what can still be appended to it with a given set of numbers is one of few tables, shared
 by all hands: values with the shortest tokens that make them. A continuation is found by looking up in one table what
-another one needs; the largest tables hold about a hundred values of three numbers, and none is ever made for a whole
-hand.
+another one needs; none is ever made for a whole hand, so with four cards the largest tables hold about a hundred values
+of three numbers (with five cards, up to two thousand of four).
 """
 
 from __future__ import annotations

@@ -7,21 +7,37 @@ Values are residues modulo a large prime, p / q standing as p times the inverse 
 is a fraction with |p| and q at most h = 2**(k - 1) * n**k, as one sees by induction over the formula. Two such values
 are equal if and only if p1 * q2 - p2 * q1, which is at most 2 * h * h in size, is 0; and a number of at most that size
 is 0 if and only if its residue is, as long as the prime is larger. For the same reason no q is a multiple of the prime.
-With k = 6 and n = 99 it is larger by a factor of some ten thousand, which leaves room for the target.
+With k = 6 and n = 99 it is larger by a factor of nearly a hundred thousand, which leaves room for the target.
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from itertools import product as choices
+from typing import TypeVar
 
 Tokens = tuple[str, ...]
 Numbers = tuple[int, ...]  # ascending
 Residue = int
 Table = dict[Residue, Tokens]  # value -> the shortest tokens that make it
 
+Made = TypeVar("Made")
+
 PRIME = 2**107 - 1
+SMALL, SMALL_KEPT, LARGE_KEPT = 3, 4096, 16  # tables of up to three numbers are small, and most hands share them
 MAX_NUMBERS, HIGHEST_NUMBER, HIGHEST_TARGET = 6, 99, 1_000_000
+
+
+def kept(make: Callable[[Numbers], Made]) -> Callable[[Numbers], Made]:
+    """Keep what a function makes of numbers: all small tables that hands of cards have, and the last few large ones."""
+    small, large = lru_cache(maxsize=SMALL_KEPT)(make), lru_cache(maxsize=LARGE_KEPT)(make)
+
+    @wraps(make)
+    def look_up(numbers: Numbers) -> Made:
+        return small(numbers) if len(numbers) <= SMALL else large(numbers)
+
+    return look_up
 
 
 @lru_cache(maxsize=1 << 16)
@@ -30,7 +46,7 @@ def inverse(value: Residue) -> Residue:
     return pow(value, -1, PRIME)
 
 
-@cache
+@lru_cache(maxsize=1 << 14)
 def splits(numbers: Numbers) -> tuple[tuple[Numbers, Numbers], ...]:
     """All ways to cut a multiset in two, either part may be empty."""
     seen: dict[tuple[Numbers, Numbers], None] = {}
@@ -48,7 +64,7 @@ def keep(table: Table, value: Residue, *parts: Tokens) -> None:
         table[value] = tuple(token for part in parts for token in part)
 
 
-@cache
+@kept
 def expressions(numbers: Numbers) -> Table:
     """Whole expressions that use exactly these numbers."""
     table: Table = {}
@@ -60,7 +76,7 @@ def expressions(numbers: Numbers) -> Table:
     return table
 
 
-@cache
+@kept
 def factors(numbers: Numbers) -> Table:
     """What may stand beside * or /: a number, or an expression in parentheses."""
     if len(numbers) == 1:
@@ -68,9 +84,9 @@ def factors(numbers: Numbers) -> Table:
     return {value: ("(", *tokens, ")") for value, tokens in expressions(numbers).items()}
 
 
-@cache
+@kept
 def products(numbers: Numbers) -> Table:
-    """A number alone, or a product of at least two factors: `_terms` without those that are one parenthesis."""
+    """A number alone, or a product of at least two factors: `terms` without those that are one parenthesis."""
     if len(numbers) == 1:
         return factors(numbers)
     table: Table = {}
@@ -81,7 +97,7 @@ def products(numbers: Numbers) -> Table:
     return table
 
 
-@cache
+@kept
 def terms(numbers: Numbers) -> Table:
     """What may stand beside + or -."""
     table = dict(products(numbers))
@@ -90,7 +106,7 @@ def terms(numbers: Numbers) -> Table:
     return table
 
 
-@cache
+@kept
 def divisors(numbers: Numbers) -> Table:
     """What may follow a "/", up to the next + or -, by the ratio that it changes the product by."""
     table: Table = {}
@@ -102,7 +118,7 @@ def divisors(numbers: Numbers) -> Table:
     return table
 
 
-@cache
+@kept
 def product_tails(numbers: Numbers) -> Table:
     """What may be appended to a product with * and /, by the ratio that it changes the product by."""
     if not numbers:
@@ -117,7 +133,7 @@ def product_tails(numbers: Numbers) -> Table:
     return table
 
 
-@cache
+@kept
 def sum_tails(numbers: Numbers) -> Table:
     """What may be appended to a sum with + and -, by the change that it makes."""
     if not numbers:

@@ -58,7 +58,11 @@ class PendingCopy:
 
 
 class FramePool:
-    """Makes copies of an array, in memory of earlier copies where these are gone."""
+    """Makes copies of an array, in memory of earlier copies where these are gone.
+
+    What is handed out is a view of an array that stays here, so that nothing done to it (read-only, another shape or
+    type) outlives it. Every view of a view, and whatever else shares its memory, holds that array.
+    """
 
     def __init__(self) -> None:
         self._arrays: list[np.ndarray] = []
@@ -88,11 +92,11 @@ class FramePool:
     def _free_array(self, source: np.ndarray) -> np.ndarray:
         for index in range(len(self._arrays)):
             if sys.getrefcount(self._arrays[index]) == _HELD_BY_THE_LIST_ALONE:
-                return self._arrays[index]
+                return self._arrays[index].view()
         array = np.empty_like(source)
         if len(self._arrays) < MOST_KEPT:
             self._arrays.append(array)
-        return array
+        return array.view()
 
     def __deepcopy__(self, memo: object) -> FramePool:
         """A pool of its own: what is kept here is no part of anybody's state."""

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from gtr_envs.cards.outcome import Outcome
 from gtr_envs.cards.sketch import Color, Sketch
-from gtr_envs.cards.table import TableEnv, check_options, check_whole
+from gtr_envs.cards.table import TableEnv, all_allowed, check_options, check_whole
 from gtr_envs.cards.themes import Theme, ThemeName
 from gtr_envs.errors import SettingError
 
@@ -26,13 +24,6 @@ TARGET_LINE, CURRENT_LINE = 66.0, 132.0  # what the texts stand on
 ENDS, AXIS = (36.0, 256.0), 98.0  # of the drawn line, inside its board
 FLAG, PIECE = (-4.0, -78.0, 30.0, 0.0), (-12.0, -45.0, 12.0, 0.0)  # left, top, right, bottom, from where they stand
 MOST_NUMBERS = 10  # on a longer line every second position is written
-
-
-def action_mask() -> np.ndarray:
-    """Which actions are allowed, always both: a new read-only int8 array (2,)."""
-    mask = np.ones(len(ACTIONS), dtype=np.int8)
-    mask.flags.writeable = False
-    return mask
 
 
 def moved(position: int, action: str, max_position: int) -> int:
@@ -184,7 +175,7 @@ class NumberLineEnv(TableEnv):
             "current": self._position,
             "max_position": self.max_position,
             "distance": abs(self._goal - self._position),
-            "action_mask": action_mask(),
+            "action_mask": all_allowed(len(ACTIONS)),
             "illegal": False,
         }
 

@@ -146,7 +146,7 @@ class TableEnv(gym.Env[np.ndarray, np.int64]):
         before = self._np_random, self._np_random_seed
         try:
             super().reset(seed=seed)
-            self._deal(_checked_options(options))
+            self._deal(checked_options(options))
         except GtrError:
             # What is refused leaves no trace: the running episode, and those after it, go on as they would have.
             self._np_random, self._np_random_seed = before
@@ -194,10 +194,20 @@ class TableEnv(gym.Env[np.ndarray, np.int64]):
         self.painter.new_episode(self._looks)
 
 
-def _checked_options(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def checked_options(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The reset options, none for None.
+
+    Raises:
+        SettingError: if they are no dictionary.
+    """
     if options is not None and not isinstance(options, Mapping):
         raise SettingError(f"reset options {options!r}: expected a dictionary, or None")
     return options or {}
+
+
+def all_allowed(count: int) -> np.ndarray:
+    """The mask of an environment where every action is allowed: a new int8 array (count,) of ones."""
+    return np.ones(count, dtype=np.int8)
 
 
 def check_options(options: Mapping[str, Any], known: Sequence[str], example: str) -> None:
@@ -219,8 +229,8 @@ def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
     Raises:
         SettingError: names both.
     """
-    # bool first: 1 == True, and an array's == is no truth value.
-    if not any(type(value) is type(choice) and value == choice for choice in allowed):
+    # The type as well: 1 == True, and an array's == is no truth value.
+    if not any(isinstance(value, type(choice)) and value == choice for choice in allowed):
         raise SettingError(f"{name}={value!r}: expected one of {', '.join(map(repr, allowed))}")
 
 

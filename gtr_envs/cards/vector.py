@@ -21,7 +21,7 @@ from gtr_envs.cards.ez_points import EZPointsEnv
 from gtr_envs.cards.frame_pool import FramePool
 from gtr_envs.cards.number_line import NumberLineEnv
 from gtr_envs.cards.points24 import Points24Env
-from gtr_envs.cards.table import TableEnv, check_choice, check_whole
+from gtr_envs.cards.table import TableEnv, check_choice, check_whole, checked_options
 from gtr_envs.errors import ActionError, SettingError
 
 MAX_ENVS = 1 << 16
@@ -87,7 +87,7 @@ class TableVectorEnv(SyncVectorEnv):
         Raises:
             SettingError: for options or seeds that do not fit.
         """
-        own = dict(options or {})
+        own = dict(checked_options(options))
         mask = _checked_mask(own.pop("reset_mask", None), self.num_envs)
         seeds = _checked_seeds(seed, self.num_envs)
         infos = [
@@ -139,8 +139,11 @@ class TableVectorEnv(SyncVectorEnv):
         return pictures, rewards, terminated, truncated, stacked
 
     def _checked_actions(self, actions: Any) -> list[int]:
-        given = np.asarray(actions)
         count = len(self.envs[0].action_names)
+        try:
+            given = np.asarray(actions)
+        except ValueError:  # lists of different lengths
+            given = np.empty(0)
         if given.shape != (self.num_envs,) or given.dtype.kind not in "iu":
             raise ActionError(f"actions {actions!r}: expected {self.num_envs} whole numbers from 0 to {count - 1}")
         outside = np.flatnonzero((given < 0) | (given >= count))
@@ -220,10 +223,14 @@ def _checked_seeds(seed: Any, num_envs: int) -> list[int | None]:
     if seed is None:
         return [None] * num_envs
     if isinstance(seed, int | np.integer):
-        return [int(seed) + index for index in range(num_envs)]
-    seeds = list(seed)
-    if len(seeds) != num_envs:
-        raise SettingError(f"{len(seeds)} seeds for {num_envs} environments: give one for each, one number, or None")
+        seed = range(int(seed), int(seed) + num_envs)
+    seeds: list[Any] = list(seed) if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) else [seed]
+    fits = all(one is None or (isinstance(one, int | np.integer) and one >= 0) for one in seeds)
+    if len(seeds) != num_envs or not fits:
+        raise SettingError(
+            f"{seed!r} as seeds for {num_envs} environments: expected a whole number from 0, or a list with such a "
+            "number or None for each, or None"
+        )
     return seeds
 
 

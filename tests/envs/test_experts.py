@@ -9,9 +9,10 @@ import pytest
 
 from gtr_envs.cards.blackjack_strategy import action_values, add_card
 from gtr_envs.cards.python_expression import is_python_win
-from gtr_envs.episode import Episode, StopReason, play
+from gtr_envs.episode import Episode, Request, StopReason, play
+from gtr_envs.errors import SettingError
 from gtr_envs.experts import RandomPolicy, SolverPolicy, winning_formulas
-from gtr_envs.protocol import AnswerStatus
+from gtr_envs.protocol import AnswerStatus, write_answer
 from gtr_envs.tasks import task_for
 from gtr_envs.text_actions import make_text_env
 from tests.envs.every_environment import CASES, IDS
@@ -55,6 +56,19 @@ def test_under_the_rules_of_gym_cards_the_solver_knows_floating_point() -> None:
     assert all(is_python_win(formula, 24) for formula in winning_formulas((1, 5, 5, 5), 24, actions, as_python=True))
 
 
+@pytest.mark.parametrize("done", [["(", "8", ")"], ["(", "(", "8"], ["8"], []])
+def test_the_solver_goes_on_from_what_others_wrote(done: list[str]) -> None:
+    env = make_text_env("gtr/Points24-v0", num_cards=3)
+    frame, info = env.reset(options={"cards": ["8H", "3S", "AD"]})
+    for token in done:
+        frame, _, _, _, info = env.step(write_answer({"action": token}))
+    reward = 0.0
+    while "is_success" not in info:
+        request = Request(frame, "", info, env.task, np.random.default_rng(0))
+        frame, reward, _, _, info = env.step(SolverPolicy().act([request])[0].text)  # type: ignore[assignment]
+    assert reward == 10
+
+
 @pytest.mark.parametrize(("env_id", "options"), [case for case in CASES if "theme" not in case[1]])
 def test_the_random_player_plays_in_form_and_never_what_is_illegal(env_id: str, options: dict[str, Any]) -> None:
     for episode in episodes(RandomPolicy(), env_id, 4, **options):
@@ -82,6 +96,12 @@ def test_the_prompt_of_the_usual_game_is_the_one_that_agents_were_trained_on() -
         '{"cards": [the four values], "formula": "the formula so far", "thoughts": "how to reach 24 from here", '
         '"action": "the next token"}.\nFormula so far: 7 *'
     )
+
+
+@pytest.mark.parametrize("options", [{"copy": False}, {"render_mode": "rgb_array"}])
+def test_what_would_spoil_an_evaluation_is_no_option_of_it(options: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match="not for environments that are played by answers"):
+        make_text_env("gtr/Points24-v0", **options)
 
 
 @pytest.mark.parametrize("env_id", IDS)

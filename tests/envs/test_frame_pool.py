@@ -7,6 +7,8 @@ import gc
 import multiprocessing
 import pickle
 import sys
+import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -53,6 +55,38 @@ def test_memory_that_is_held_in_any_way_is_left_alone(hold: object) -> None:
         assert address(pool.copy_of(SOURCE)) != place
     del held
     assert place in {address(array) for array in [pool.copy_of(SOURCE) for _ in range(MOST_KEPT)]}
+
+
+def test_nothing_done_to_a_copy_outlives_it() -> None:
+    pool = FramePool()
+    source = np.zeros((4, 6, 5), np.uint8)
+
+    def make_read_only(array: np.ndarray) -> None:
+        array.flags.writeable = False
+
+    def reshape(array: np.ndarray) -> None:
+        array.shape = (4, 30)
+
+    def retype(array: np.ndarray) -> None:
+        array.dtype = np.int8  # type: ignore[misc]
+
+    for change in (make_read_only, reshape, retype):
+        made = pool.copy_of(source)
+        place = address(made)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # NumPy would rather not have shapes set
+            change(made)
+        del made
+        again = pool.copy_of(source)
+        assert address(again) == place
+        assert (again.shape, again.dtype, again.flags.writeable) == (source.shape, source.dtype, True)
+
+
+def test_a_copy_dies_when_nobody_holds_it() -> None:
+    made = FramePool().copy_of(SOURCE)
+    watch = weakref.ref(made)
+    del made
+    assert watch() is None
 
 
 def test_a_tensor_on_the_same_memory_holds_it() -> None:

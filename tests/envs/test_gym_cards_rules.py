@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gtr_envs.cards.ez_points import EZPointsEnv
 from gtr_envs.cards.formula_env import FormulaEnv
-from gtr_envs.cards.hands import RANKS
+from gtr_envs.cards.hands import RANKS, Game
 from gtr_envs.cards.points24 import Points24Env
 
 HAND = ["AH", "10S", "KD", "4C"]  # 1, 10, 10, 4
@@ -137,10 +137,32 @@ def play(cards: list[str], formula: str, **options: Any) -> tuple[float, bool, b
         (["2H", "2S", "6D", "AC"], "2 ( 2 ) * 6 * 1 =", -1),  # calls a number
         (["KH", "QS", "9D", "9C"], "9 * * 9 * * 10 * * 10 =", -1),  # too large to evaluate
         (["AH", "AS", "AD", "AC"], "=", -1),
+        (["8H", "3S", "AD", "AC"], "8 * 3 =", -1),  # 24, but not from four cards
+        (["8H", "3S", "AD", "AC"], "8 * 3 * 1 * 1 =", 10),
     ],
 )
 def test_formulas_are_read_as_python_reads_them(cards: list[str], formula: str, reward: float) -> None:
     assert play(cards, formula) == (reward, True, False)
+
+
+def test_ez_points_wants_both_cards_too() -> None:
+    for cards, formula, reward in (
+        (["6H", "2S"], "6 * 2 =", 10),
+        (["AH", "2S"], "1 2 =", 10),
+        (["6H", "2S"], "6 =", -1),
+    ):
+        env = EZPointsEnv(rules="gym_cards")
+        env.reset(options={"cards": cards})
+        said: Any = None
+        for token in formula.split():
+            said = env.step(np.int64(env.action_names.index(token)))
+        assert said[1:4] == (reward, True, False)
+    # One card that is the target by itself, which no deal has, would do without this rule.
+    env = EZPointsEnv(rules="gym_cards")
+    env.game = Game(num_cards=2, target=6)
+    env.reset(options={"cards": ["6H", "2S"]})
+    env.step(np.int64(5))
+    assert env.step(np.int64(12))[1] == -1
 
 
 def test_a_space_between_digits_spoils_them() -> None:
@@ -218,3 +240,9 @@ def test_ez_points_deals_what_gym_cards_deals() -> None:
     first_larger = sum(info["numbers"][0] > info["numbers"][1] for info in infos if info["numbers"] != (6, 6))
     assert abs(first_larger - len(infos) * 0.48) < 5 * 28
     assert all(info["solvable"] for info in infos)
+    assert any(len(set(info["cards"])) == 1 for info in infos)
+    strict = EZPointsEnv()
+    hands = [strict.reset(seed=seed)[1] for seed in range(1500)]
+    sixes = [info["cards"] for info in hands if info["numbers"] == (6, 6)]
+    assert len(sixes) > 20
+    assert all(len(set(cards)) == 2 for cards in sixes)

@@ -349,6 +349,7 @@ def test_impossible_cards_are_refused_and_leave_the_episode_as_it_was(cards: Any
         ({"num_cards": 2}, 7, r"a list of 2 cards such as \['AH', '10S'\]"),
         ({"num_cards": 5}, HAND, r"a hand has 5 cards, not 4"),
         ({}, ["AH", "AH", "KD", "4C"], "same card twice"),
+        ({}, None, "a list of 4 cards"),
     ],
 )
 def test_hands_must_fit_the_game(options: dict[str, Any], cards: Any, message: str) -> None:

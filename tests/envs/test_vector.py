@@ -14,8 +14,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gtr_envs.cards import frame_pool
 from gtr_envs.cards.vector import TableVectorEnv, stack_infos
-from gtr_envs.errors import ActionError, SettingError
+from gtr_envs.errors import ActionError, HandError, SettingError
 from tests.envs.every_environment import CASES, IDS, equal
 
 POINTS24 = "gtr/Points24-v0"
@@ -45,6 +46,15 @@ def same_steps(first: Any, second: Any) -> bool:
     return equal(tuple(first[:-1]), tuple(second[:-1])) and same_infos(first[-1], second[-1])
 
 
+@pytest.fixture(params=["copied at the end", "copied meanwhile"])
+def copying(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which a batch is copied; small ones as large ones are on a machine with two processors."""
+    if request.param == "copied meanwhile":
+        monkeypatch.setattr(frame_pool, "LARGE", 0)
+        monkeypatch.setattr(frame_pool, "_processors", lambda: 2)
+
+
+@pytest.mark.usefixtures("copying")
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 @pytest.mark.parametrize(("env_id", "options"), CASES)
 def test_it_says_what_the_same_environments_say_one_by_one(env_id: str, options: dict[str, Any], mode: str) -> None:
@@ -52,7 +62,7 @@ def test_it_says_what_the_same_environments_say_one_by_one(env_id: str, options:
     random = np.random.default_rng(1)
     assert same_steps(ours.reset(seed=7), oracle.reset(seed=7))
     ended = 0
-    for _ in range(40):
+    for _ in range(30):
         actions = random.integers(ours.single_action_space.n, size=3)  # type: ignore[attr-defined]
         said = ours.step(actions)
         assert same_steps(said, oracle.step(actions))
@@ -60,6 +70,26 @@ def test_it_says_what_the_same_environments_say_one_by_one(env_id: str, options:
     assert ended > 0
     assert same_steps(ours.reset(), oracle.reset())
     assert same_steps(ours.reset(seed=[4, None, 2]), oracle.reset(seed=[4, None, 2]))
+
+
+def test_sixty_four_of_them_say_what_they_say_one_by_one() -> None:
+    ours, oracle = native(num_envs=64), one_by_one(POINTS24, 64, "NextStep")
+    random = np.random.default_rng(1)
+    assert same_steps(ours.reset(seed=7), oracle.reset(seed=7))
+    for _ in range(12):
+        actions = random.integers(17, size=64)
+        assert same_steps(ours.step(actions), oracle.step(actions))
+
+
+def test_a_reset_by_hand_after_the_end_begins_one_episode_not_two() -> None:
+    ours, oracle = native(num_envs=2), one_by_one(POINTS24, 2, "NextStep")
+    for envs in (ours, oracle):
+        envs.reset(seed=3)
+    ends, goes_on = np.array([16, 14]), np.array([14, 14])
+    for actions in (ends, None, goes_on, goes_on):
+        results = [envs.reset() if actions is None else envs.step(actions) for envs in (ours, oracle)]
+        assert same_steps(*results)
+    assert ours.get_attr("_formula") == (("(", "("), ("(", "("))
 
 
 @each_id
@@ -151,6 +181,7 @@ def test_a_copy_in_mid_episode_goes_on_alike_and_apart(env_id: str, copier: Any)
         ([-1, 1, 2], "action -1 for environment 0"),
         ([0.0, 1.0, 2.0], "expected 3 whole numbers"),
         (None, "expected 3 whole numbers"),
+        ([[0], [1, 2], [3]], "expected 3 whole numbers"),
     ],
 )
 def test_wrong_actions_are_refused_and_change_nothing(actions: Any, message: str) -> None:
@@ -188,9 +219,26 @@ def test_wrong_reset_masks_are_named(mask: Any) -> None:
         native().reset(options={"reset_mask": mask})
 
 
-def test_too_few_seeds_are_named() -> None:
-    with pytest.raises(SettingError, match="2 seeds for 3 environments"):
-        native().reset(seed=[1, 2])
+@pytest.mark.parametrize("seed", [[1, 2], [5, -1, 2], -3, 1.5, "abc", [1, 2, "x"], [1, 2, 2.5]])
+def test_wrong_seeds_are_named_and_leave_no_trace(seed: Any) -> None:
+    envs, twin = native(), native()
+    envs.reset(seed=1)
+    twin.reset(seed=1)
+    with pytest.raises(SettingError, match="as seeds for 3 environments: expected a whole number from 0"):
+        envs.reset(seed=seed)
+    assert same_steps(envs.step(np.zeros(3, int)), twin.step(np.zeros(3, int)))
+    assert same_steps(envs.reset(), twin.reset())
+
+
+@pytest.mark.parametrize("options", [5, [1], {"colour": "blue"}, {"cards": ["AH"]}])
+def test_wrong_reset_options_are_named_and_leave_no_trace(options: Any) -> None:
+    envs, twin = native(), native()
+    envs.reset(seed=1)
+    twin.reset(seed=1)
+    with pytest.raises((SettingError, HandError)):
+        envs.reset(options=options)
+    assert same_steps(envs.step(np.zeros(3, int)), twin.step(np.zeros(3, int)))
+    assert same_steps(envs.reset(), twin.reset())
 
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
