@@ -46,3 +46,7 @@ class ResultError(GtrError, ValueError):
 
 class MissingExtraError(GtrError, ImportError):
     """An optional dependency that is not installed."""
+
+
+class GameError(GtrError, OSError):
+    """A game that is missing or damaged."""

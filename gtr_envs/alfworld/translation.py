@@ -1,0 +1,159 @@
+"""A game's PDDL problem as the planner's library wants it, translated once and kept on disk.
+
+Translating takes a third of a second and is the same for the same texts, so what comes of it lies in a folder that all
+processes share: a file for each problem, written beside its name and moved there, so that it is whole or absent. A file
+that cannot be read is made anew. When the folder grows too large, what was not used for longest goes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+LARGEST_CACHE = 512 * 1024 * 1024  # bytes
+_PRUNE_EVERY = 64  # writes
+_translating = threading.Lock()
+_writes = 0
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A problem, translated.
+
+    Attributes:
+        sas: the planning task in the library's own format.
+        parameters: for each action its parameters' names and types.
+        types: each type with those above it.
+        objects: each object with its type.
+        facts: what holds at the start and never changes: predicate and arguments.
+    """
+
+    sas: str
+    parameters: dict[str, list[list[str]]]
+    types: list[tuple[str, list[str]]]
+    objects: list[tuple[str, str]]
+    facts: list[tuple[str, list[str]]]
+
+
+def cache_folder() -> Path:
+    """Where everything is kept that can be made again: `GTR_CACHE`, or gtr-bench in the user's cache folder."""
+    given = os.environ.get("GTR_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gtr-bench"
+
+
+def translation_of(domain: str, problem: str) -> Translation:
+    """The translation of a problem, from the folder or made now.
+
+    Args:
+        domain: the text of the PDDL domain.
+        problem: the text of the PDDL problem.
+    """
+    path = cache_folder() / "translations" / f"{_key(domain, problem)}.z"
+    found = _read(path)
+    if found is None:
+        found = translate(domain, problem)
+        _write(path, found)
+    return found
+
+
+def translate(domain: str, problem: str) -> Translation:
+    """Translate a problem, without looking anywhere."""
+    import fast_downward
+
+    with _translating, _argv_restored():
+        task, sas = fast_downward.pddl2sas(domain, problem)
+    facts = [fact for fact in map(_fact, task.init) if fact is not None]
+    return Translation(
+        sas,
+        {action.name: [[part.name, part.type_name] for part in action.parameters] for action in task.actions},
+        [(kind.name, list(kind.supertype_names)) for kind in task.types],
+        [(thing.name, thing.type_name) for thing in task.objects],
+        facts,
+    )
+
+
+def _fact(atom: Any) -> tuple[str, list[str]] | None:
+    """A fact of the start as (predicate, arguments), None for what is bookkeeping of the planner."""
+    from fast_downward.translate import pddl
+
+    if isinstance(atom, pddl.conditions.Atom):
+        return None if atom.predicate == "=" else (atom.predicate, list(atom.args))
+    name = str(atom.expression.value)
+    if atom.fluent.symbol == "total-cost" or name.isdigit():  # distances
+        return None
+    return name, list(atom.fluent.args)
+
+
+@contextmanager
+def _argv_restored() -> Iterator[None]:
+    """The translator sets the program's arguments; put them back."""
+    before = sys.argv
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    return f"{FORMAT} {version('fast-downward-textworld')}"
+
+
+def _key(domain: str, problem: str) -> str:
+    return hashlib.sha256("\0".join((_version(), domain, problem)).encode()).hexdigest()[:40]
+
+
+def _read(path: Path) -> Translation | None:
+    try:
+        found = Translation(**json.loads(zlib.decompress(path.read_bytes())))
+        os.utime(path)  # used now
+    except (OSError, ValueError, TypeError, zlib.error):
+        return None
+    return found
+
+
+def _write(path: Path, translation: Translation) -> None:
+    global _writes
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            file.write(zlib.compress(json.dumps(asdict(translation)).encode(), 6))
+        os.replace(file.name, path)
+    except OSError:
+        return  # a full or read-only disk costs time, not the game
+    _writes += 1
+    if _writes % _PRUNE_EVERY == 1:
+        prune(path.parent, LARGEST_CACHE)
+
+
+def prune(folder: Path, most: int) -> None:
+    """Delete what was not used for longest until the folder holds at most so many bytes."""
+    entries = []
+    for path in folder.iterdir():
+        try:
+            entries.append((path.stat().st_mtime, path.stat().st_size, path))
+        except OSError:
+            continue  # another process was quicker
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= most:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
