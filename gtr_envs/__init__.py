@@ -18,3 +18,6 @@ for _name, _module in _CARDS.items():
             entry_point=f"gtr_envs.cards.{_module}:{_name}Env",
             vector_entry_point=f"gtr_envs.cards.vector:{_name}VectorEnv",
         )
+
+if "gtr/ALFWorld-v0" not in registry:
+    register(id="gtr/ALFWorld-v0", entry_point="gtr_envs.alfworld.env:ALFWorldEnv")

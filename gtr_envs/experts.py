@@ -39,10 +39,7 @@ class RandomPolicy:
 
     @staticmethod
     def _answer(request: Request) -> str:
-        names = request.task.allowed(request.info)
-        mask = request.info.get("action_mask")
-        if mask is not None:
-            names = tuple(name for name in names if mask[request.task.env_action(name, request.info)])
+        names = request.task.legal(request.info)
         action = names[int(request.rng.integers(len(names)))]
         return write_answer({**dict.fromkeys(request.task.keys, ""), "action": action})
 
@@ -165,9 +162,40 @@ def _play_blackjack(policy: SolverPolicy, request: Request) -> str:
     return write_answer({"dealer": info["dealer"][0][:-1], "player": player, "thoughts": thought, "action": action})
 
 
+def _play_alfworld(policy: SolverPolicy, request: Request) -> str:
+    from gtr_envs.alfworld.solver import next_command
+
+    info = request.info
+    command = next_command(info["goal"], info["household"], info["admissible_commands"])
+    thought = f"the next step of the way to {info['task']}" if command else "nothing helps any more"
+    return write_answer({"thoughts": thought, "action": command or "look"})
+
+
+class ExplorerPolicy:
+    """Plays ALFWorld knowing only what an agent could know: the task, the admissible commands, what it has seen."""
+
+    name = "explorer"
+
+    def act(self, requests: Sequence[Request]) -> list[Response]:
+        return [Response(self._answer(request)) for request in requests]
+
+    @staticmethod
+    def _answer(request: Request) -> str:
+        from gtr_envs.alfworld.explorer import Explorer
+
+        if request.task.env_id != "gtr/ALFWorld-v0":
+            raise UnknownEnvironmentError(f"the explorer plays gtr/ALFWorld-v0 only, not {request.task.env_id!r}")
+        explorer, info = Explorer(request.info["goal"]), request.info
+        for view in info["views"]:
+            explorer.notice(view)
+        command = explorer.act(info["views"][-1], info["admissible_commands"])
+        return write_answer({"thoughts": explorer.thought(command), "action": command})
+
+
 _SOLVERS: dict[str, Callable[[SolverPolicy, Request], str]] = {
     "gtr/Points24-v0": _play_points24,
     "gtr/EZPoints-v0": _play_formula,
     "gtr/NumberLine-v0": _play_number_line,
     "gtr/Blackjack-v0": _play_blackjack,
+    "gtr/ALFWorld-v0": _play_alfworld,
 }

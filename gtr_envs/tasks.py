@@ -39,6 +39,11 @@ class Task(ABC):
         """The texts of all actions that exist in this state, legal or not."""
         return self.actions
 
+    def legal(self, info: Mapping[str, Any]) -> tuple[str, ...]:
+        """The texts of the actions that the environment does not call illegal in this state."""
+        names, mask = self.allowed(info), info.get("action_mask")
+        return names if mask is None else tuple(name for name in names if mask[self.env_action(name, info)])
+
     def env_action(self, action: str, info: Mapping[str, Any]) -> Any:
         """The environment's own form of an allowed action's text."""
         return self.actions.index(action)
@@ -137,7 +142,41 @@ class BlackjackTask(Task):
         return self.instruction
 
 
-_KINDS: tuple[type[Task], ...] = (Points24Task, EZPointsTask, NumberLineTask, BlackjackTask)
+class ALFWorldTask(Task):
+    """ALFWorld in words."""
+
+    env_id = "gtr/ALFWorld-v0"
+    keys = ("thoughts", "action")
+    actions = ()  # those of a state are in its info
+    instruction: ClassVar[str] = (
+        "You do a household task in a room. The picture shows what you stand before, what lies there, what is in your "
+        "hand, and a plan of the room. Closed things hide what is in them. Answer with one JSON object: "
+        '{"thoughts": "what you see and what to do next", "action": "one of the admissible actions"}.'
+    )
+    HISTORY: ClassVar[int] = 10
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.max_turns = 40 if options.get("cut_off") == "paper" else options.get("max_steps", 50)
+
+    def prompt(self, info: Mapping[str, Any]) -> str:
+        done = ", ".join(info["history"][-self.HISTORY :]) or "none"
+        admissible = ", ".join(info["admissible_commands"])
+        return (
+            f"{self.instruction}\nTask: {info['task']}.\nYour last actions: {done}.\nAdmissible actions: {admissible}."
+        )
+
+    def allowed(self, info: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(info["admissible_commands"])
+
+    def legal(self, info: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.allowed(info)
+
+    def env_action(self, action: str, info: Mapping[str, Any]) -> Any:
+        return self.allowed(info).index(action) if self.options.get("actions") == "index" else action
+
+
+_KINDS: tuple[type[Task], ...] = (Points24Task, EZPointsTask, NumberLineTask, BlackjackTask, ALFWorldTask)
 TASKS: dict[str, type[Task]] = {kind.env_id: kind for kind in _KINDS}
 
 

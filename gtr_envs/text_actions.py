@@ -74,10 +74,7 @@ class TextActions(gym.Wrapper[np.ndarray, str, np.ndarray, Any]):
 
     def _random_action(self) -> str:
         """A random action among those that the environment does not call illegal."""
-        names = self.task.allowed(self._info)
-        mask = self._info.get("action_mask")
-        if mask is not None:
-            names = tuple(name for name in names if mask[self.task.env_action(name, self._info)])
+        names = self.task.legal(self._info)
         return names[int(self._random.integers(len(names)))]
 
 

@@ -9,10 +9,14 @@ from pathlib import Path
 
 from gtr_envs.episode import Policy
 from gtr_envs.errors import CheckpointError, GtrError, MissingExtraError, SettingError
-from gtr_envs.experts import RandomPolicy, SolverPolicy
+from gtr_envs.experts import ExplorerPolicy, RandomPolicy, SolverPolicy
 
-BUILT_IN: dict[str, type[RandomPolicy] | type[SolverPolicy]] = {"random": RandomPolicy, "expert": SolverPolicy}
-ALLOWED = "choose random, expert, or the folder of a checkpoint"
+BUILT_IN: dict[str, type[RandomPolicy] | type[SolverPolicy] | type[ExplorerPolicy]] = {
+    "random": RandomPolicy,
+    "expert": SolverPolicy,
+    "explorer": ExplorerPolicy,
+}
+ALLOWED = "choose random, expert, explorer (ALFWorld), or the folder of a checkpoint"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,99}")
 _WHOLE = 64 * 2**20
 _BLOCK = 2**20

@@ -10,7 +10,7 @@ This relies on the insides of textworld and is written for the versions in `KNOW
 
 from __future__ import annotations
 
-import json
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,12 +19,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gtr_envs.alfworld.games import GAME_TEXTS, read_game
 from gtr_envs.alfworld.grammar import parse_grammar
 from gtr_envs.alfworld.translation import Translation, translation_of
 from gtr_envs.errors import ActionError, GameError, MissingExtraError
 
 KNOWN = {"alfworld": ("0.4.2",), "textworld": ("1.7.0",), "fast-downward-textworld": ("20.6.4",)}
-NEEDED = ("pddl_domain", "grammar", "pddl_problem")
 NOTHING_HAPPENS = "Nothing happens."
 
 
@@ -63,14 +63,26 @@ def check_versions() -> None:
             raise MissingExtraError(f"{package} {found} is not one this engine was tested with: pip install '{wanted}'")
 
 
+_spare_libraries: list[Any] = []
+
+
+def _borrow_library() -> Any:
+    """A copy of the planner's library that no other engine uses.
+
+    One that is given back is kept: a process that unloads it may crash at the next that it loads.
+    """
+    import fast_downward
+
+    return _spare_libraries.pop() if _spare_libraries else fast_downward.load_lib()
+
+
 class Engine:
     """Plays one game at a time. Each engine has the planner's library to itself, about 6 MB."""
 
     def __init__(self) -> None:
         check_versions()
-        import fast_downward
-
-        self._library = fast_downward.load_lib()
+        self._library = _borrow_library()
+        self._give_back = weakref.finalize(self, _spare_libraries.append, self._library)
         self._game: _Game | None = None
         self._state: Any = None
         self._actions: dict[str, Any] = {}
@@ -83,8 +95,11 @@ class Engine:
 
         Raises:
             GameError: if there is no such file or it is no game.
+        ActionError: after `close`.
         """
         content = read_content(game)
+        if self._library is None:
+            raise ActionError("this engine is closed: make another one")
         if self._game is None or self._game.content is not content:
             self._game = _Game(content)
         self._state = _make_state(self._library, self._game)
@@ -107,12 +122,9 @@ class Engine:
         return self._say(action.feedback_rule, variables, action.mapping)
 
     def close(self) -> None:
-        """Give the planner's library back."""
-        import fast_downward
-
-        if self._library is not None:
-            fast_downward.close_lib(self._library)
-            self._library = None
+        """Give the planner's library back, for another engine."""
+        self._give_back()
+        self._library = self._game = self._state = None
 
     def _say(self, rule: str, variables: Mapping[str, Any], mapping: Mapping[Any, Any]) -> EngineState:
         assert self._game is not None
@@ -170,19 +182,12 @@ def read_content(game: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         GameError: names the file and what is wrong with it.
     """
-    content: Any = game
-    if isinstance(game, str | Path):
-        try:
-            content = json.loads(Path(game).read_text("utf-8"))
-        except OSError as error:
-            raise GameError(f"cannot read the game {game}: {error.strerror}") from error
-        except ValueError as error:
-            raise GameError(f"{game} is no game: {error}") from error
-    missing = [key for key in NEEDED if not isinstance(content, Mapping) or not isinstance(content.get(key), str)]
+    if not isinstance(game, Mapping):
+        return read_game(game)
+    missing = [key for key in GAME_TEXTS if not isinstance(game.get(key), str)]
     if missing:
-        where = game if isinstance(game, str | Path) else "this"
-        raise GameError(f"{where} is no game.tw-pddl: it has no text under {', '.join(missing)}")
-    return content
+        raise GameError(f"this is no game, it has no text under {', '.join(missing)}")
+    return game
 
 
 def _make_state(library: Any, game: _Game) -> Any:

@@ -22,6 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gtr_envs.alfworld.games import cache_folder
+
 FORMAT = 1
 LARGEST_CACHE = 512 * 1024 * 1024  # bytes
 _PRUNE_EVERY = 64  # writes
@@ -48,14 +50,6 @@ class Translation:
     types: list[tuple[str, list[str]]]
     objects: list[tuple[str, str]]
     facts: list[tuple[str, list[str]]]
-
-
-def cache_folder() -> Path:
-    """Where everything is kept that can be made again: `GTR_CACHE`, or gtr-bench in the user's cache folder."""
-    given = os.environ.get("GTR_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gtr-bench"
 
 
 def translation_of(domain: str, problem: str) -> Translation:

@@ -10,7 +10,7 @@ import numpy as np
 import gtr_envs  # noqa: F401 - registers them
 from gtr_envs.cards.themes import THEME_NAMES
 
-IDS = sorted(name for name in gym.registry if name.startswith("gtr/"))
+IDS = sorted(name for name in gym.registry if name.startswith("gtr/") and "ALFWorld" not in name)  # which has its own
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "gtr/Points24-v0": [
         {},

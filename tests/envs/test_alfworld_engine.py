@@ -144,6 +144,20 @@ def test_what_is_said_does_not_depend_on_the_hash_seed() -> None:
     assert len(outputs) == 1
 
 
+@needs_games
+def test_engines_can_be_closed_and_dropped_and_made_again() -> None:
+    path = game_path(BOOK_AT_LAMP)
+    expected = of_ours(Engine().reset(path))
+    for turn in range(12):
+        engine = Engine()
+        if turn % 3:
+            assert of_ours(engine.reset(path)) == expected
+        if turn % 2:
+            engine.close()
+            with pytest.raises(ActionError, match="make another one"):
+                engine.reset(path)
+
+
 # The cache of translations.
 
 
@@ -250,18 +264,16 @@ def test_a_command_before_a_game_says_what_to_do() -> None:
 
 
 def test_broken_games_are_named(tmp_path: Path) -> None:
-    with pytest.raises(GameError, match=r"missing\.tw-pddl: No such file"):
+    with pytest.raises(GameError, match=r"missing\.tw-pddl \(No such file"):
         Engine().reset(tmp_path / "missing.tw-pddl")
     path = tmp_path / "game.tw-pddl"
-    for text, message in (
-        ("{", "is no game"),
-        ("[]", "no text under pddl_domain"),
-        ('{"grammar": 3}', "no text under"),
-    ):
+    for text, message in (("{", "is damaged"), ("[]", "lacks pddl_domain"), ('{"grammar": 3}', "lacks pddl_domain")):
         path.write_text(text)
         with pytest.raises(GameError, match=message) as caught:
             Engine().reset(path)
         assert str(path) in str(caught.value)
+    with pytest.raises(GameError, match="no text under pddl_domain, pddl_problem"):
+        Engine().reset({"grammar": ""})
 
 
 def test_other_versions_are_refused_with_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def test_built_in_agents(spec: str) -> None:
 
 
 def test_an_unknown_agent_is_told_what_is_allowed() -> None:
-    with pytest.raises(SettingError, match="unknown agent 'solver'; choose random, expert, or the folder"):
+    with pytest.raises(SettingError, match="unknown agent 'solver'; choose random, expert, explorer"):
         load_agent("solver")
 
 

@@ -74,7 +74,8 @@ def test_a_mistake_is_one_line_and_writes_nothing(
 def test_a_process_ends_with_code_2_and_no_traceback(tmp_path: Path) -> None:
     done = bench("eval", "--agent", "nobody", "--out", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: unknown agent 'nobody'; choose random, expert, or the folder of a checkpoint\n"
+    allowed = "choose random, expert, explorer (ALFWorld), or the folder of a checkpoint"
+    assert done.stderr == f"error: unknown agent 'nobody'; {allowed}\n"
 
 
 def test_another_run_in_the_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,227 @@
+"""The household picture: every kind has its own drawing, and nothing shows that the agent cannot see."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from gtr_envs.alfworld.draw import draw_view
+from gtr_envs.alfworld.receptacle_shapes import FAMILIES, RECEPTACLES
+from gtr_envs.alfworld.records import CLEAN, COOL, HOT, ON, SLICED, PlanMark, Receptacle, Thing, View
+from gtr_envs.alfworld.thing_shapes import THINGS
+from gtr_envs.errors import SettingError
+
+PICKUPS = (
+    "alarmclock apple baseballbat basketball book bowl box bread butterknife candle cd cellphone cloth creditcard "
+    "cup dishsponge egg fork glassbottle handtowel kettle keychain knife ladle laptop lettuce mug newspaper pan "
+    "papertowelroll pen pencil peppershaker pillow plate plunger pot potato remotecontrol saltshaker scrubbrush "
+    "soapbar soapbottle spatula spoon spraybottle statue teddybear tennisracket tissuebox toiletpaper "
+    "toiletpaperroll tomato towel vase watch wateringcan winebottle desklamp floorlamp"
+)
+FURNITURE_NAMES = (
+    "armchair bathtubbasin bed cabinet cart coffeemachine coffeetable countertop desk diningtable drawer dresser "
+    "fridge garbagecan handtowelholder laundryhamper microwave ottoman safe shelf sidetable sinkbasin sofa "
+    "stoveburner toaster toilet toiletpaperhanger towelholder tvstand"
+)
+FURNITURE = FURNITURE_NAMES.split(" ")
+OPENABLE = ("cabinet", "drawer", "fridge", "laundryhamper", "microwave", "safe")
+# What lies about together and looks alike: fruit, bottles, cutlery, paper, textiles, furniture.
+EASILY_CONFUSED = [
+    ("apple", "tomato"),
+    ("mug", "cup"),
+    ("knife", "butterknife"),
+    ("fork", "spoon"),
+    ("pen", "pencil"),
+    ("saltshaker", "peppershaker"),
+    ("toiletpaper", "toiletpaperroll"),
+    ("toiletpaper", "papertowelroll"),
+    ("soapbottle", "spraybottle"),
+    ("glassbottle", "winebottle"),
+    ("towel", "handtowel"),
+    ("towel", "cloth"),
+    ("pan", "pot"),
+    ("egg", "potato"),
+    ("cellphone", "remotecontrol"),
+    ("book", "newspaper"),
+    ("bowl", "plate"),
+]
+
+
+def things(count: int, kind: str = "mug") -> tuple[Thing, ...]:
+    return tuple(Thing(f"{kind} {number}", kind) for number in range(1, count + 1))
+
+
+def receptacle(kind: str, contents: tuple[Thing, ...] = (), *, is_open: bool = True, number: int = 1) -> Receptacle:
+    return Receptacle(f"{kind} {number}", kind, "loc 1", 1.0, 1.0, kind in OPENABLE, is_open, contents)
+
+
+def view(*at_hand: Receptacle, holding: Thing | None = None) -> View:
+    marks = tuple(PlanMark(f"{kind} 1", kind, n % 6 * 0.5, n // 6 * 0.75) for n, kind in enumerate(FURNITURE))
+    return View(at_hand, holding, marks, (1.0, 0.75) if at_hand else None)
+
+
+def changed(one: np.ndarray, other: np.ndarray) -> int:
+    """How many pixels clearly differ."""
+    return int((np.abs(one.astype(int) - other).max(axis=2) > 48).sum())
+
+
+def test_every_kind_is_in_the_tables() -> None:
+    assert set(PICKUPS.split(" ")) <= set(THINGS)
+    assert set(FURNITURE) == set(RECEPTACLES)
+    assert {kind for kind, look in RECEPTACLES.items() if look.closed} == set(OPENABLE)
+    assert {look.family for look in RECEPTACLES.values()} <= set(FAMILIES)
+
+
+@pytest.mark.parametrize("size", [112, 300])
+def test_every_thing_has_its_own_drawing(size: int) -> None:
+    moments = [view(receptacle("sidetable", things(1, kind))) for kind in [*THINGS, "gizmo"]]
+    middle = slice(size // 3, 2 * size // 3)
+    pictures = [draw_view(moment, size, False)[: size // 2, middle] for moment in moments]
+    for one, other in combinations(pictures, 2):
+        assert changed(one, other) >= (40 if size == 112 else 250)
+
+
+@pytest.mark.parametrize("pair", EASILY_CONFUSED, ids="-".join)
+def test_things_that_are_easily_confused_differ_in_small_pictures(pair: tuple[str, str]) -> None:
+    one, other = (draw_view(view(receptacle("diningtable", things(3, kind))), 112, False) for kind in pair)
+    assert changed(one, other) >= 150
+
+
+def test_every_receptacle_has_its_own_drawing_open_and_closed() -> None:
+    looks = [receptacle(kind) for kind in [*FURNITURE, "gizmo"]]
+    looks += [receptacle(kind, is_open=False) for kind in OPENABLE]
+    for one, other in combinations([draw_view(view(look), 112, False) for look in looks], 2):
+        assert changed(one, other) >= 200
+
+
+@pytest.mark.parametrize("kind", [*FURNITURE, "gizmo"])
+def test_closed_receptacles_look_the_same_whatever_is_inside(kind: str) -> None:
+    shut = replace(receptacle(kind, is_open=False), openable=True)
+    full = replace(shut, contents=(*things(5), Thing("desklamp 1", "desklamp", frozenset({ON}))))
+    for labels in (True, False):
+        empty_picture = draw_view(view(shut), 128, labels)
+        assert np.array_equal(empty_picture, draw_view(view(full), 128, labels))
+        assert changed(empty_picture, draw_view(view(replace(shut, is_open=True)), 128, labels)) > 200
+
+
+@pytest.mark.parametrize("state", [HOT, COOL, CLEAN, SLICED, ON])
+@pytest.mark.parametrize("kind", ["apple", "mug", "lettuce", "desklamp"])
+def test_states_are_visible(kind: str, state: str) -> None:
+    plain, marked = Thing(f"{kind} 1", kind), Thing(f"{kind} 1", kind, frozenset({state}))
+    assert changed(*(draw_view(view(holding=thing), 112, False) for thing in (plain, marked))) > 20
+    lying = [draw_view(view(receptacle("countertop", (thing,))), 112, False) for thing in (plain, marked)]
+    assert changed(*lying) > 12
+
+
+def test_every_set_of_states_differs() -> None:
+    sets = [frozenset(), {HOT}, {COOL}, {CLEAN}, {SLICED}, {HOT, SLICED}, {COOL, SLICED}, {CLEAN, HOT}, {CLEAN, SLICED}]
+    pictures = [draw_view(view(holding=Thing("potato 1", "potato", frozenset(one))), 112, False) for one in sets]
+    for one, other in combinations(pictures, 2):
+        assert changed(one, other) > 20
+
+
+def test_numbers_are_written_with_labels_only() -> None:
+    moments = []
+    for number in (1, 2):
+        mug = Thing(f"mug {number}", "mug")
+        moments.append([view(receptacle("desk", (mug,))), view(receptacle("desk", number=number)), view(holding=mug)])
+    for one, other in zip(*moments, strict=True):
+        assert np.array_equal(draw_view(one, labels=False), draw_view(other, labels=False))
+        assert not np.array_equal(draw_view(one), draw_view(other))
+
+
+@pytest.mark.parametrize("kind", [*FURNITURE, "gizmo"])
+@pytest.mark.parametrize("beside", [0, 3])
+def test_each_of_26_things_shows(kind: str, beside: int) -> None:
+    kinds = list(THINGS)[:26]
+    contents = tuple(Thing(f"{one} {number}", one) for number, one in enumerate(kinds))
+    others = [receptacle("drawer", number=number + 2) for number in range(beside)]
+    whole = draw_view(view(receptacle(kind, contents), *others), labels=False)
+    for index in (0, 12, 25):
+        other = (*contents[:index], Thing("watch 1", "watch"), *contents[index + 1 :])
+        assert not np.array_equal(whole, draw_view(view(receptacle(kind, other), *others), labels=False))
+
+
+@pytest.mark.parametrize("size", [64, 112, 224, 300, 501, 1024])
+def test_sizes(size: int) -> None:
+    moment = view(receptacle("fridge", things(4)), holding=Thing("egg 1", "egg", frozenset({HOT})))
+    for moment_or_start in (moment, view()):
+        picture = draw_view(moment_or_start, size)
+        assert picture.shape == (size, size, 3)
+        assert picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize("size", [0, 15, 5000, 112.0, True, "300"])
+def test_impossible_sizes_are_refused(size: object) -> None:
+    with pytest.raises(SettingError, match="size="):
+        draw_view(view(), size)  # type: ignore[arg-type]
+
+
+def test_pictures_are_new_and_equal() -> None:
+    moment = view(receptacle("safe", things(2)), holding=Thing("cd 1", "cd", frozenset({CLEAN})))
+    first = draw_view(moment)
+    before = first.copy()
+    first[:] = 0
+    assert np.array_equal(draw_view(moment), before)
+
+
+def test_pictures_do_not_depend_on_the_process() -> None:
+    code = "import runpy, sys; print(runpy.run_path(sys.argv[1])['digest']())"
+    for seed in ("1", "77"):
+        run = subprocess.run(
+            [sys.executable, "-c", code, __file__],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert run.stdout.strip() == digest()
+
+
+def digest() -> str:
+    """Of a picture with many states, which sets hold in any order."""
+    thing = Thing("apple 3", "apple", frozenset({HOT, CLEAN, SLICED, COOL, ON}))
+    moment = view(receptacle("fridge", (thing, *things(3))), receptacle("cabinet", things(2, "plate")), holding=thing)
+    return hashlib.sha256(draw_view(moment).tobytes()).hexdigest()
+
+
+def test_the_plan_tells_what_is_known() -> None:
+    start = view(receptacle("bed"))
+    mark = start.plan[7]
+    marks = [
+        mark,
+        replace(mark, visited=True),
+        replace(mark, visited=True, seen_open=True),
+        replace(mark, is_here=True),
+    ]
+    pictures = []
+    for known in marks:
+        plan = (*start.plan[:7], known, *start.plan[8:])
+        pictures += [draw_view(replace(start, plan=plan)), draw_view(replace(start, at_hand=(), plan=plan))]
+    for one, other in combinations(pictures[::2], 2):
+        assert changed(one, other) >= 6
+    for one, other in combinations(pictures[1::2], 2):
+        assert changed(one, other) >= 6
+    assert changed(draw_view(start), draw_view(replace(start, agent=(0.0, 2.0)))) > 20
+
+
+def test_a_room_of_any_shape_has_a_plan() -> None:
+    crowded = tuple(PlanMark(f"cabinet {number}", "cabinet", 1.0, 1.0) for number in range(150))
+    for plan in ((), crowded[:1], crowded):
+        for agent in (None, (1.0, 1.0), (-7.5, 40.0)):
+            draw_view(View((), None, plan, agent))
+
+
+def test_odd_names_and_many_receptacles_are_no_error() -> None:
+    odd = Receptacle("", "", "", 0.0, 0.0, contents=(Thing("", ""), Thing("ufo Ωx 12345678", "ufo")))
+    crowd = [receptacle(kind, things(3)) for kind in FURNITURE]
+    for size in (16, 300):
+        draw_view(view(odd, holding=Thing("", "", frozenset({"haunted"}))), size)
+        draw_view(view(*crowd), size)
