@@ -21,3 +21,6 @@ for _name, _module in _CARDS.items():
 
 if "gtr/ALFWorld-v0" not in registry:
     register(id="gtr/ALFWorld-v0", entry_point="gtr_envs.alfworld.env:ALFWorldEnv")
+
+if "gtr/ALFWorldThor-v0" not in registry:
+    register(id="gtr/ALFWorldThor-v0", entry_point="gtr_envs.alfworld.thor:ALFWorldThorEnv")

@@ -286,6 +286,22 @@ def quickstart(
     run_quickstart(out, seed, budget, console(), episodes)
 
 
+@app.command()
+def doctor(
+    features: Annotated[
+        list[str] | None,
+        typer.Option("--for", metavar="FEATURE", help="What must work: envs, agent, alfworld or eval. Repeatable."),
+    ] = None,
+) -> None:
+    """Check that everything is installed and works, and say how to mend what does not.
+
+    The exit code is 1 if something is missing that a feature after --for needs; without --for, the environments.
+    """
+    from leaderboard.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(features or [], console()))
+
+
 def user_message(error: Exception) -> str | None:
     """What to tell a user of an error that the project or the command line raised on purpose; None if it is a fault."""
     from gtr_envs.errors import GtrError

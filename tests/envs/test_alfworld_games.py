@@ -349,6 +349,7 @@ class TestGenerator:
 class TestPlaying:
     """With textworld and alfworld as they are installed."""
 
+    @pytest.mark.skipif(sys.version_info >= (3, 13), reason="textworld itself cannot play on Python 3.13")
     def test_alfworld_finds_what_was_written_and_plays_it_to_the_end(self, tmp_path: Path) -> None:
         textworld = pytest.importorskip("textworld")
         tw_env = pytest.importorskip("alfworld.agents.environment.alfred_tw_env")

@@ -132,7 +132,7 @@ def test_a_fault_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPatc
 def test_help_names_every_command() -> None:
     done = bench("--help")
     assert done.returncode == 0
-    for command in ("init-tiny", "sft", "train", "eval", "leaderboard", "presets", "quickstart"):
+    for command in ("init-tiny", "sft", "train", "eval", "leaderboard", "presets", "quickstart", "doctor"):
         assert command in done.stdout
 
 
