@@ -235,13 +235,20 @@ def test_experts_play_it_by_the_protocol(policy: Any) -> None:
         assert any(episode.success for episode in played)
 
 
-def test_vector_environments_run() -> None:
-    envs = gym.make_vec(ENV_ID, num_envs=2, vectorization_mode="sync", data="generated", image_size=64)
-    frames, _ = envs.reset(seed=1)
-    assert frames.shape == (2, 64, 64, 3)
-    frames, rewards, *_ = envs.step(["look", "inventory"])
-    assert rewards.shape == (2,)
-    envs.close()
+def test_vector_environments_in_one_process_and_in_several_say_the_same() -> None:
+    options = {"num_envs": 2, "data": "generated", "image_size": 64, "actions": "index"}
+    sync, several = (gym.make_vec(ENV_ID, vectorization_mode=mode, **options) for mode in ("sync", "async"))
+    frames = [envs.reset(seed=5)[0] for envs in (sync, several)]
+    assert frames[0].shape == (2, 64, 64, 3)
+    assert equal(*frames)
+    random = np.random.default_rng(0)
+    for _ in range(12):
+        actions = random.integers(0, 12, size=2)
+        one, other = sync.step(actions), several.step(actions)
+        assert equal(tuple(one[:4]), tuple(other[:4]))
+        assert list(one[4]["feedback"]) == list(other[4]["feedback"])
+    sync.close()
+    several.close()
 
 
 # Bad input.
