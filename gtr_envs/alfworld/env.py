@@ -20,8 +20,8 @@ from gtr_envs.alfworld.generate import generate_game
 from gtr_envs.alfworld.goals import goal_condition_rate, goal_from_pddl
 from gtr_envs.alfworld.records import Household, View
 from gtr_envs.alfworld.state import places_of, read_household, remember, visible
-from gtr_envs.cards.table import IMAGE_SIZES, check_choice, check_options, check_whole, checked_options
 from gtr_envs.errors import ActionError, SettingError
+from gtr_envs.options import IMAGE_SIZES, check_choice, check_options, check_whole, checked_options
 
 RewardKind = Literal["gtr", "sparse", "progress"]
 IllegalRule = Literal["continue", "random"]

@@ -18,8 +18,8 @@ from PIL import Image
 from gtr_envs.alfworld.engine import EngineState
 from gtr_envs.alfworld.env import GENERATED, MOST_COMMANDS, Actions, ALFWorldEnv, CutOff, IllegalRule, RewardKind
 from gtr_envs.alfworld.games import DATA_FOLDER, data_root
-from gtr_envs.cards.table import checked_options
 from gtr_envs.errors import GameError, MissingExtraError, SettingError
+from gtr_envs.options import checked_options
 
 PACKAGES = ("alfworld", "ai2thor", "cv2", "torch", "torchvision")  # what alfworld imports for THOR
 FRAME_SIZE = 300  # pixels, of THOR's own pictures

@@ -11,9 +11,10 @@ import numpy as np
 from gtr_envs.cards.card_art import CARD_WIDTH
 from gtr_envs.cards.hands import RANKS, SUITS, card_value, check_hand, hand_values
 from gtr_envs.cards.outcome import Outcome
-from gtr_envs.cards.table import TableEnv, all_allowed, check_choice, check_options
+from gtr_envs.cards.table import TableEnv, all_allowed
 from gtr_envs.cards.themes import ThemeName
 from gtr_envs.errors import SettingError
+from gtr_envs.options import check_choice, check_options
 
 ACTIONS = ("stick", "hit")
 HIGHEST_SUM = 21

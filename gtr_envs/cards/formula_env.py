@@ -18,8 +18,9 @@ from gtr_envs.cards.formula_rules import (
 )
 from gtr_envs.cards.hands import EXAMPLE_HAND, Game, check_hand
 from gtr_envs.cards.outcome import Outcome
-from gtr_envs.cards.table import TableEnv, check_choice, check_options
+from gtr_envs.cards.table import TableEnv
 from gtr_envs.cards.themes import ThemeName
+from gtr_envs.options import check_choice, check_options
 
 
 class _Distance(int):

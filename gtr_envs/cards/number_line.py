@@ -8,9 +8,10 @@ from typing import Any
 
 from gtr_envs.cards.outcome import Outcome
 from gtr_envs.cards.sketch import Color, Sketch
-from gtr_envs.cards.table import TableEnv, all_allowed, check_options, check_whole
+from gtr_envs.cards.table import TableEnv, all_allowed
 from gtr_envs.cards.themes import Theme, ThemeName
 from gtr_envs.errors import SettingError
+from gtr_envs.options import check_options, check_whole
 
 ACTIONS = ("-", "+")
 MOST_POSITIONS = (1, 20)  # of max_position

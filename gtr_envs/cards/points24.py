@@ -23,8 +23,8 @@ from gtr_envs.cards.hands import (
     hand_split,
     is_solvable,
 )
-from gtr_envs.cards.table import check_choice, check_whole
 from gtr_envs.cards.themes import ThemeName
+from gtr_envs.options import check_choice, check_whole
 
 OPERATORS = ("+", "-", "*", "/", "(", ")", "=")
 ACTIONS = (*(str(number) for number in range(1, 11)), *OPERATORS)

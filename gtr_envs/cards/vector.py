@@ -21,8 +21,9 @@ from gtr_envs.cards.ez_points import EZPointsEnv
 from gtr_envs.cards.frame_pool import FramePool
 from gtr_envs.cards.number_line import NumberLineEnv
 from gtr_envs.cards.points24 import Points24Env
-from gtr_envs.cards.table import TableEnv, check_choice, check_whole, checked_options
+from gtr_envs.cards.table import TableEnv
 from gtr_envs.errors import ActionError, SettingError
+from gtr_envs.options import check_choice, check_whole, checked_options
 
 MAX_ENVS = 1 << 16
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]

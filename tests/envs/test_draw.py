@@ -13,7 +13,6 @@ from gtr_envs.cards.draw import draw_frame, draw_table, draw_token
 from gtr_envs.cards.hands import RANKS, SUITS
 from gtr_envs.cards.points24 import MAX_ACTIONS
 from gtr_envs.cards.sketch import to_pixel
-from gtr_envs.cards.table import IMAGE_SIZES
 from gtr_envs.cards.table_art import (
     BOARD_BOX,
     CELL_HEIGHT,
@@ -27,6 +26,7 @@ from gtr_envs.cards.table_art import (
     TOKENS,
 )
 from gtr_envs.errors import HandError, SettingError
+from gtr_envs.options import IMAGE_SIZES
 
 HAND = ("AH", "10S", "KD", "4C")
 ACTIONS = (*map(str, range(1, 11)), *"+-*/()=")

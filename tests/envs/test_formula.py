@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import operator
 import string
 from collections.abc import Sequence
@@ -18,30 +17,19 @@ from hypothesis import strategies as st
 from gtr_envs.cards.formula import MAX_CHARACTERS, distance, evaluate, tokenize, winning_continuation
 from gtr_envs.cards.formula_state import MAX_DIGITS, MAX_TOKENS
 from gtr_envs.cards.hands import all_multisets, is_solvable
+from tests.envs.formula_oracle import exact_value
 
 NUMBERS = [str(number) for number in range(1, 11)]
 TOKENS = [*NUMBERS, "+", "-", "*", "/", "(", ")"]
 JUNK = ["=", "", " ", "**", "//", "-1", "+2", "1.5", "007", "1_0", "\u0663", "x", "9" * 5000]
 SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
 def oracle_value(tokens: Sequence[str]) -> Fraction | None:
     """Python's own grammar for the shape of the formula, Fractions for its value."""
     if any(token in JUNK for token in tokens):
         return None
-
-    def walk(node: ast.AST) -> Fraction:
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-            return OPERATORS[type(node.op)](walk(node.left), walk(node.right))
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return Fraction(node.value)
-        raise SyntaxError
-
-    try:
-        return walk(ast.parse(" ".join(tokens), mode="eval").body)
-    except (SyntaxError, ZeroDivisionError):
-        return None
+    return exact_value(tokens)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import operator
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -19,8 +17,8 @@ from gtr_envs.cards.formula import distance, evaluate
 from gtr_envs.cards.formula_tables import HIGHEST_NUMBER, HIGHEST_TARGET
 from gtr_envs.cards.solver import can_make, solutions
 from gtr_envs.errors import HandError, SettingError
+from tests.envs.formula_oracle import exact_value
 
-OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 # What stands for the numbers of a formula where only its form matters: no two forms agree on all of these by chance.
 SUBSTITUTES = [
     ("1000003", "998244353", "67867967", "2147483647"),
@@ -28,22 +26,6 @@ SUBSTITUTES = [
     ("32452843", "86028121", "122949823", "141650939"),
 ]
 Tokens = tuple[str, ...]
-
-
-def exact_value(tokens: Sequence[str]) -> Fraction | None:
-    """Python's own grammar for the shape of the formula, Fractions for its value."""
-
-    def walk(node: ast.AST) -> Fraction:
-        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-            return OPERATORS[type(node.op)](walk(node.left), walk(node.right))
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return Fraction(node.value)
-        raise SyntaxError
-
-    try:
-        return walk(ast.parse(" ".join(tokens), mode="eval").body)
-    except (SyntaxError, ZeroDivisionError):
-        return None
 
 
 def forms(n_numbers: int, n_pairs: int) -> Iterator[Tokens]:
