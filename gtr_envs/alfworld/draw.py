@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -35,6 +36,8 @@ MIN_SIZE, MAX_SIZE = 16, 4096
 SCENE: Box = (4.0, 3.0, 296.0, 197.0)
 PLAN: Box = (197.0, 203.0, 297.0, 297.0)
 LARGE_PLAN: Box = (38.0, 6.0, 262.0, 190.0)
+LARGE_PLAN_BESIDE_LAMPS: Box = (5.0, 6.0, 229.0, 190.0)
+LAMP_COLUMN = 64.0  # how much of the scene's right side the lamps take that stand on nothing
 HAND = (6.0, 204.0)  # its left upper corner
 CAPTION_HEIGHT, CAPTION_ROOM = 13.0, 17.0
 # So few that the pictures of them can be kept.
@@ -78,15 +81,18 @@ def draw_view(view: View, size: int = CANVAS, labels: bool = True) -> np.ndarray
     if isinstance(size, bool) or not isinstance(size, int) or not MIN_SIZE <= size <= MAX_SIZE:
         raise SettingError(f"size={size!r}: expected a whole number of pixels from {MIN_SIZE} to {MAX_SIZE}")
     looks = tuple((receptacle.kind, receptacle.shows_contents) for receptacle in view.at_hand)
-    canvas = _scene(looks, view.holding is not None, size).copy()
-    for receptacle, place in zip(view.at_hand, _places(looks), strict=True):
+    edge = SCENE[2] - (LAMP_COLUMN if view.lamps else 0)
+    canvas = _scene(looks, view.holding is not None, edge, size).copy()
+    _draw_lamps(canvas, view.lamps, size, labels)
+    for receptacle, place in zip(_each_once(view.at_hand), _places(looks, edge), strict=True):
         _draw_contents(canvas, receptacle, place, size, labels)
         if labels:
             _draw_caption(canvas, receptacle, place, size)
     if view.holding is not None:
         _draw_held(canvas, view.holding, size, labels)
     if not view.at_hand:
-        draw_plan(canvas, view, LARGE_PLAN, size, labels, pictured=True)
+        box = LARGE_PLAN_BESIDE_LAMPS if view.lamps else LARGE_PLAN
+        draw_plan(canvas, view, box, size, labels, pictured=True)
     draw_plan(canvas, view, PLAN, size, labels, pictured=False)
     return canvas
 
@@ -105,10 +111,10 @@ def _room(holds: bool, size: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _scene(looks: tuple[tuple[str, bool], ...], holds: bool, size: int) -> np.ndarray:
+def _scene(looks: tuple[tuple[str, bool], ...], holds: bool, edge: float, size: int) -> np.ndarray:
     """The room with these receptacles in it, without things, and the hand: a read-only picture."""
     canvas = _room(holds, size).copy()
-    for (kind, shows_contents), (left, top, right, bottom) in zip(looks, _places(looks), strict=True):
+    for (kind, shows_contents), (left, top, right, bottom) in zip(looks, _places(looks, edge), strict=True):
         # Rounded, so that cells whose sizes differ by a rounding error share a picture.
         stamp = receptacle_stamp(kind, shows_contents, size, round(right - left, 3), round(bottom - top, 3))
         press(canvas, stamp, to_pixel(left, size), to_pixel(top, size), None)
@@ -117,8 +123,8 @@ def _scene(looks: tuple[tuple[str, bool], ...], holds: bool, size: int) -> np.nd
 
 
 @lru_cache(maxsize=256)
-def _places(looks: tuple[tuple[str, bool], ...]) -> tuple[Box, ...]:
-    """Where the receptacles stand in the scene, each as large as its cell allows."""
+def _places(looks: tuple[tuple[str, bool], ...], edge: float) -> tuple[Box, ...]:
+    """Where the receptacles stand in the scene, which ends at an edge on its right; as large as their cells allow."""
     if not looks:
         return ()
     columns = math.ceil(math.sqrt(len(looks)))
@@ -128,7 +134,7 @@ def _places(looks: tuple[tuple[str, bool], ...]) -> tuple[Box, ...]:
     for index, (kind, _) in enumerate(looks):
         line, column = divmod(index, columns)
         in_line = min(columns, len(looks) - line * columns)
-        width = (SCENE[2] - SCENE[0]) / in_line
+        width = (edge - SCENE[0]) / in_line
         aspect = receptacle_look(kind).aspect
         tall = min(height - CAPTION_ROOM - 3, (width - 8) / aspect)
         wide = tall * aspect
@@ -186,11 +192,32 @@ def _draw_contents(canvas: np.ndarray, receptacle: Receptacle, place: Box, size:
     for thing, (left, top) in zip(receptacle.contents, corners, strict=True):
         _draw_thing(canvas, thing, left, top, side, size)
     if labels:
-        height = max(min(side * 0.4, 15.0), side * 0.26)
         for thing, (left, top) in zip(receptacle.contents, corners, strict=True):
-            stamp = badge_stamp(thing.number, size, height)
-            column, row = to_pixel(left + side, size), to_pixel(top + side, size)
-            press(canvas, stamp, column - stamp.ink.shape[1], row - stamp.ink.shape[0], None)
+            _draw_number(canvas, thing, left, top, side, size)
+
+
+def _each_once(at_hand: Sequence[Receptacle]) -> list[Receptacle]:
+    """The receptacles with each thing in the first of them only: the engine keeps some things in two at once."""
+    shown: set[str] = set()
+    found = []
+    for receptacle in at_hand:
+        contents = receptacle.contents if receptacle.shows_contents else ()
+        found.append(replace(receptacle, contents=tuple(thing for thing in contents if thing.name not in shown)))
+        shown.update(thing.name for thing in contents)
+    return found
+
+
+def _draw_lamps(canvas: np.ndarray, lamps: Sequence[Thing], size: int, labels: bool) -> None:
+    """The lamps that stand on nothing, one above the other."""
+    height = (SCENE[3] - SCENE[1]) / max(1, len(lamps))
+    side = min(LAMP_COLUMN, height)
+    left = SCENE[2] - (LAMP_COLUMN + side) / 2
+    tops = [SCENE[3] - side - index * height for index in range(len(lamps))]
+    for lamp, top in zip(lamps, tops, strict=True):
+        _draw_thing(canvas, lamp, left, top, side, size)
+    if labels:
+        for lamp, top in zip(lamps, tops, strict=True):
+            _draw_number(canvas, lamp, left, top, side, size)
 
 
 def _draw_thing(canvas: np.ndarray, thing: Thing, left: float, top: float, side: float, size: int) -> None:
@@ -201,6 +228,13 @@ def _draw_thing(canvas: np.ndarray, thing: Thing, left: float, top: float, side:
         stamp = glow_stamp(glow, size, side * GLOW)
         press(canvas, stamp, to_pixel(left - margin, size), to_pixel(top - margin, size), None)
     press(canvas, thing_stamp(thing.kind, thing.states, size, side), to_pixel(left, size), to_pixel(top, size), None)
+
+
+def _draw_number(canvas: np.ndarray, thing: Thing, left: float, top: float, side: float, size: int) -> None:
+    """The number of a thing in its lower right corner."""
+    stamp = badge_stamp(thing.number, size, max(min(side * 0.4, 15.0), side * 0.26))
+    column, row = to_pixel(left + side, size), to_pixel(top + side, size)
+    press(canvas, stamp, column - stamp.ink.shape[1], row - stamp.ink.shape[0], None)
 
 
 def _draw_caption(canvas: np.ndarray, receptacle: Receptacle, place: Box, size: int) -> None:

@@ -30,6 +30,7 @@ Actions = Literal["text", "index"]
 
 REWARD_WON, REWARD_ILLEGAL, REWARD_CUT_OFF = 50.0, -1.0, -3.0
 PAPER_STEPS, PAPER_REPEATS = 40, 5  # the paper's trainer stops after so many actions, or so many equal ones in a row
+MOST_GAMES = 1_000_000
 MOST_COMMANDS = 256  # of an index; a kitchen with everything at hand has fewer
 LONGEST_COMMAND = 200
 GENERATED = "generated"
@@ -64,6 +65,7 @@ class ALFWorldEnv(gym.Env[np.ndarray, Any]):
       "generated" asks for these whatever is there.
     - `split`: "train" (default), "valid_seen" or "valid_unseen"; rooms of the last are never in the others.
     - `task_types`: a list of the task types to play; all six by default.
+    - `num_games`: only so many different games of those; by default all of the data set, and generated ones without end.
     - `actions`: "text" or "index". `reward`: "gtr", "sparse" or "progress".
     - `illegal`: what an illegal command does, "continue" (nothing happens) or "random" (a random admissible command is
       played instead, as the released GTR code does).
@@ -90,6 +92,7 @@ class ALFWorldEnv(gym.Env[np.ndarray, Any]):
         data: see Options, as the others.
         split: which games.
         task_types: which of them.
+        num_games: how many different ones.
         actions: how commands are given.
         reward: what is rewarded.
         illegal: what an illegal command does.
@@ -112,6 +115,7 @@ class ALFWorldEnv(gym.Env[np.ndarray, Any]):
         data: str | Path | None = None,
         split: str = "train",
         task_types: Sequence[str] | None = None,
+        num_games: int | None = None,
         actions: Actions = "text",
         reward: RewardKind = "gtr",
         illegal: IllegalRule = "continue",
@@ -133,11 +137,12 @@ class ALFWorldEnv(gym.Env[np.ndarray, Any]):
         self.split = check_split(split)
         self.task_types = None if task_types is None else tuple(map(check_task_type, _listed(task_types)))
         self.actions, self.reward, self.illegal, self.cut_off, self.labels = actions, reward, illegal, cut_off, labels
+        self.num_games = None if num_games is None else check_whole("num_games", num_games, 1, MOST_GAMES)
         self.max_steps = check_whole("max_steps", max_steps, 1, 1000)
         self.image_size = check_whole("image_size", image_size, *IMAGE_SIZES, unit=" pixels")
         self.render_mode = render_mode
         root = None if data == GENERATED else data_root(data)
-        self._games = () if root is None else find_games(root, split, self.task_types)
+        self._games = () if root is None else _spread(find_games(root, split, self.task_types), self.num_games)
         self.observation_space = gym.spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
         self.action_space: gym.Space[Any] = gym.spaces.Discrete(MOST_COMMANDS)
         if actions == "text":
@@ -179,6 +184,8 @@ class ALFWorldEnv(gym.Env[np.ndarray, Any]):
         if self._games:
             path = self._games[number % len(self._games)].path
             return read_content(path), str(path)
+        if self.num_games is not None:
+            number %= self.num_games
         random = np.random.default_rng([number, SPLITS.index(self.split)])
         kinds = self.task_types
         kind = kinds[int(random.integers(len(kinds)))] if kinds else None
@@ -346,3 +353,10 @@ def _listed(task_types: Any) -> Sequence[str]:
     if isinstance(task_types, str) or not isinstance(task_types, Sequence) or not task_types:
         raise SettingError(f"task_types={task_types!r}: expected a list such as ['pick_and_place_simple'], or None")
     return task_types
+
+
+def _spread(games: Sequence[Any], count: int | None) -> Sequence[Any]:
+    """So many of the games, evenly spaced: side by side they are alike. All, if there are no more than that."""
+    if count is None or count >= len(games):
+        return games
+    return tuple(games[index * len(games) // count] for index in range(count))

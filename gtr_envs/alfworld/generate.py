@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gtr_envs.alfworld import pddl
-from gtr_envs.alfworld.errands import LOOK, Errand, check_solvable, possible_errands, rooms_for, walkthrough
+from gtr_envs.alfworld.errands import Errand, possible_errands, rooms_for
 from gtr_envs.alfworld.furnish import LAMP, PlacedThing, place_things
 from gtr_envs.alfworld.games import GAME_FILE, TASK_TYPES, check_split, check_task_type
+from gtr_envs.alfworld.goals import LOOK
+from gtr_envs.alfworld.rehearsal import rehearse
 from gtr_envs.alfworld.rooms import Point, Room, load_room, scenes_of
 from gtr_envs.errors import GameError
 
@@ -54,7 +56,7 @@ class GeneratedGame:
 
 
 def generate_game(rng: np.random.Generator, split: str = "train", task_type: str | None = None) -> GeneratedGame:
-    """Make a game that can be won.
+    """Make a game that can be won: the solver has won it.
 
     Args:
         rng: where chance comes from. "train" and "valid_seen" draw from the same floor plans, so whoever wants other
@@ -82,11 +84,11 @@ def generate_game(rng: np.random.Generator, split: str = "train", task_type: str
         errand = _pick(rng, [errand for errand in errands if errand.target == target])
         things = place_things(rng, room, target, errand.number, errand.receptacle, chosen == LOOK)
         try:
-            check_solvable(room, things, errand)
+            way = rehearse(room, things, errand.goal)
         except GameError as error:
             problem = str(error)
             continue
-        return _assemble(rng, room, things, errand)
+        return _assemble(rng, room, things, errand, way)
     raise GameError(f"no game of type {chosen} after {_ATTEMPTS} attempts in {split} rooms; the last: {problem}")
 
 
@@ -125,7 +127,9 @@ def write_game(folder: str | Path, game: GeneratedGame) -> Path:
     return path
 
 
-def _assemble(rng: np.random.Generator, room: Room, things: Sequence[PlacedThing], errand: Errand) -> GeneratedGame:
+def _assemble(
+    rng: np.random.Generator, room: Room, things: Sequence[PlacedThing], errand: Errand, way: Sequence[str]
+) -> GeneratedGame:
     taken = {fixture.location for fixture in room.fixtures}
     free: list[Point] = [point for point in room.points if pddl.start_location(point) not in taken]
     start = _pick(rng, free)
@@ -137,7 +141,7 @@ def _assemble(rng: np.random.Generator, room: Room, things: Sequence[PlacedThing
         "grammar": pddl.grammar_text(sentence),
         "pddl_problem": pddl.problem_text(trial, room, things, start, goal_text),
         "solvable": True,
-        "walkthrough": list(walkthrough(room, things, errand)),
+        "walkthrough": list(way),
     }
     return GeneratedGame(errand.task_type, errand.target, errand.receptacle, room.scene, trial, sentence, game)
 

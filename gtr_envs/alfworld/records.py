@@ -89,17 +89,19 @@ class View:
     """What the agent can see, which is all that a picture may show.
 
     Attributes:
-        at_hand: the receptacles that the agent stands before; contents of closed ones are left out. Empty at first, in
-            the middle of the room.
+        at_hand: the receptacles that the agent stands before, by name; contents of closed ones are left out. Empty at
+            first, in the middle of the room. What the engine keeps in two of them is in both.
         holding: what is in its hand.
         plan: all receptacles of the room, by name.
         agent: (x, z) of where it stands, None in the middle of the room.
+        lamps: those at the agent's place that stand on nothing, by name, as floor lamps do.
     """
 
     at_hand: tuple[Receptacle, ...]
     holding: Thing | None
     plan: tuple[PlanMark, ...]
     agent: tuple[float, float] | None = None
+    lamps: tuple[Thing, ...] = ()
 
 
 @dataclass(frozen=True)

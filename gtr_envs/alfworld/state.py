@@ -169,4 +169,14 @@ def visible(household: Household, visited: frozenset[str], seen_open: frozenset[
         for r in household.receptacles
     )
     shown = tuple(r if r.shows_contents else replace(r, contents=()) for r in here)
-    return View(shown, household.holding, plan, (here[0].x, here[0].z) if here else None)
+    agent = (here[0].x, here[0].z) if here else None
+    return View(shown, household.holding, plan, agent, _standing_lamps(household))
+
+
+def _standing_lamps(household: Household) -> tuple[Thing, ...]:
+    """The lamps at the agent's place that are in or on no receptacle."""
+    lamps = tuple(lamp for lamp, place in household.lamps if place == household.place)
+    if not lamps:
+        return ()
+    within = {thing.name for receptacle in household.receptacles for thing in receptacle.contents}
+    return tuple(lamp for lamp in lamps if lamp.name not in within)

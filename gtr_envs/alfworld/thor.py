@@ -91,7 +91,15 @@ class ALFWorldThorEnv(ALFWorldEnv):
     ) -> None:
         # The parent class looks for no games of its own when they are to be generated.
         super().__init__(
-            GENERATED, split, None, actions, reward, illegal, max_steps, cut_off, image_size, render_mode=render_mode
+            GENERATED,
+            split,
+            actions=actions,
+            reward=reward,
+            illegal=illegal,
+            max_steps=max_steps,
+            cut_off=cut_off,
+            image_size=image_size,
+            render_mode=render_mode,
         )
         if backend is not None and not callable(backend):
             raise SettingError(f"backend={backend!r}: expected a callable that returns an AlfredThorEnv, or None")

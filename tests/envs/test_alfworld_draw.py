@@ -149,6 +149,38 @@ def test_each_of_26_things_shows(kind: str, beside: int) -> None:
         assert not np.array_equal(whole, draw_view(view(receptacle(kind, other), *others), labels=False))
 
 
+@pytest.mark.parametrize("size", [112, 300])
+@pytest.mark.parametrize("beside", [0, 1, 4])
+def test_lamps_that_stand_on_nothing_are_shown_beside_what_is_at_hand(beside: int, size: int) -> None:
+    start = view(*(receptacle("drawer", number=number + 1) for number in range(beside)))
+    lamp, other = Thing("floorlamp 1", "floorlamp"), Thing("floorlamp 2", "floorlamp")
+    dark, lit, both = (
+        draw_view(replace(start, lamps=lamps), size, False)
+        for lamps in ((lamp,), (replace(lamp, states=frozenset({ON})),), (lamp, other))
+    )
+    assert changed(draw_view(start, size, False), dark) >= 40
+    assert changed(dark, lit) > 12
+    assert changed(dark, both) >= 40
+    # The hand and what is written beside it stay as they were.
+    panel = slice(size * 23 // 32, None), slice(0, size // 2)
+    assert np.array_equal(draw_view(start, size, False)[panel], dark[panel])
+    second = replace(start, lamps=(other,))
+    assert np.array_equal(draw_view(second, size, False), dark)
+    assert not np.array_equal(draw_view(second, size), draw_view(replace(start, lamps=(lamp,)), size))
+
+
+def test_what_is_in_two_receptacles_is_drawn_in_the_first() -> None:
+    mug, apple = Thing("mug 1", "mug"), Thing("apple 1", "apple")
+    machine, counter = receptacle("coffeemachine", (mug,)), receptacle("countertop", (apple, mug))
+    without = replace(counter, contents=(apple,))
+    assert np.array_equal(draw_view(view(machine, counter)), draw_view(view(machine, without)))
+    # One sees it where the first is closed, and what is alike but is another thing.
+    shut = replace(machine, openable=True, is_open=False)
+    assert not np.array_equal(draw_view(view(shut, counter)), draw_view(view(shut, without)))
+    two = replace(counter, contents=(apple, Thing("mug 2", "mug")))
+    assert not np.array_equal(draw_view(view(machine, two)), draw_view(view(machine, without)))
+
+
 @pytest.mark.parametrize("size", [64, 112, 224, 300, 501, 1024])
 def test_sizes(size: int) -> None:
     moment = view(receptacle("fridge", things(4)), holding=Thing("egg 1", "egg", frozenset({HOT})))
@@ -225,3 +257,4 @@ def test_odd_names_and_many_receptacles_are_no_error() -> None:
     for size in (16, 300):
         draw_view(view(odd, holding=Thing("", "", frozenset({"haunted"}))), size)
         draw_view(view(*crowd), size)
+        draw_view(replace(view(*crowd), lamps=things(40, "floorlamp")), size)

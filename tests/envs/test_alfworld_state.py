@@ -206,3 +206,13 @@ def test_what_was_visited_and_seen_open_stays_on_the_plan() -> None:
     }
     closed = replace(household, receptacles=tuple(replace(r, is_open=False) for r in household.receptacles))
     assert remember(closed, *known)[1] == frozenset()
+
+
+def test_lamps_that_stand_on_nothing_are_seen_from_their_place() -> None:
+    household = read_household(KITCHEN, PLACES)
+    views = {place: visible(replace(household, place=place), frozenset(), frozenset()) for place in PLACES}
+    # The desk lamp stands on the countertop, at loc 2, and is among its contents.
+    assert {place: view.lamps for place, view in views.items() if view.lamps} == {"loc 3": (thing("floorlamp 1"),)}
+    switched = read_household([*KITCHEN, *facts_of("istoggled: floorlamp 1")], PLACES)
+    seen = visible(replace(switched, place="loc 3"), frozenset(), frozenset())
+    assert seen.lamps == (thing("floorlamp 1", ON),)

@@ -24,6 +24,7 @@ import gtr_envs  # noqa: F401 - registers the environments
 from gtr_envs.alfworld import thor
 from gtr_envs.alfworld.thor import ALFWorldThorEnv
 from gtr_envs.errors import ActionError, GameError, MissingExtraError, SettingError
+from gtr_envs.tasks import ALFWorldTask
 
 ENV_ID = "gtr/ALFWorldThor-v0"
 GAMES = [f"/games/trial_{number}/traj_data.json" for number in (3, 1, 2, 0, 4, 5, 6)]
@@ -124,6 +125,23 @@ def test_the_information_is_that_of_the_text_environment_where_thor_has_it() -> 
     info = env.step(WAY[0])[4]
     assert (info["history"], info["feedback"]) == (WAY[:1], f"You did: {WAY[0]}")
     assert env.render() == f"put a mug on the desk | You did: {WAY[0]}"
+
+
+def test_the_words_of_the_text_environment_fit() -> None:
+    for options in ({}, {"actions": "index"}):
+        task = ALFWorldTask(**options)
+        env, stand_in = made(**options)
+        _, info = env.reset(seed=1)
+        for done, command in enumerate(WAY):
+            said = task.prompt(info)
+            assert "\nTask: put a mug on the desk.\n" in said
+            assert f"Your last actions: {', '.join(WAY[:done]) or 'none'}.\n" in said
+            assert all(each in said for each in info["admissible_commands"])
+            assert command in task.legal(info)
+            assert task.legal(info) == task.allowed(info) == info["admissible_commands"]
+            info = env.step(task.env_action(command, info))[4]
+        assert tuple(stand_in.commands) == WAY
+        assert info["is_success"]
 
 
 def test_the_picture_is_red_green_blue_of_the_asked_size_and_its_own() -> None:

@@ -6,15 +6,17 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from gtr_envs.alfworld.engine import KNOWN
-from leaderboard import doctor
+from leaderboard import doctor, doctor_checks
 from leaderboard.cli import main
-from leaderboard.doctor import Check, check_package, conclusion, failures, within
+from leaderboard.doctor import check_package, conclusion, failures, within
+from leaderboard.doctor_checks import Check
 
 ROOT = Path(__file__).resolve().parents[2]
 Hide = Callable[..., None]
@@ -23,12 +25,16 @@ Hide = Callable[..., None]
 @pytest.fixture
 def hide(monkeypatch: pytest.MonkeyPatch) -> Hide:
     """Make the doctor believe that packages are missing or have other versions."""
-    real = doctor.installed_version
+    real = metadata.version
 
     def change(**versions: str | None) -> None:
-        monkeypatch.setattr(
-            doctor, "installed_version", lambda name: versions[name] if name in versions else real(name)
-        )
+        def version(name: str) -> str:
+            found = versions[name] if name in versions else real(name)
+            if found is None:
+                raise metadata.PackageNotFoundError(name)
+            return found
+
+        monkeypatch.setattr(metadata, "version", version)
 
     return change
 
@@ -52,9 +58,9 @@ def test_everything_is_reported_and_the_environments_work(capsys: pytest.Capture
 
 
 def test_the_engine_plays_a_game() -> None:
-    if any(doctor.installed_version(package) not in versions for package, versions in KNOWN.items()):
+    if any(doctor_checks.installed_version(package) not in versions for package, versions in KNOWN.items()):
         pytest.skip("ALFWorld is not installed")
-    check = doctor.check_engine()
+    check = doctor_checks.check_engine()
     assert check.ok
     assert "won a generated game" in check.found
 
@@ -62,7 +68,7 @@ def test_the_engine_plays_a_game() -> None:
 def test_the_device_is_named() -> None:
     if find_spec("torch") is None:
         pytest.skip("torch is not installed")
-    check = doctor.check_device()
+    check = doctor_checks.check_device()
     assert check.ok
     assert check.found.startswith(("cpu", "cuda"))
 
@@ -97,7 +103,7 @@ def test_several_features_may_be_asked_for(hide: Hide) -> None:
 
 def test_without_torch_the_device_is_missing(hide: Hide) -> None:
     hide(torch=None)
-    check = doctor.check_device()
+    check = doctor_checks.check_device()
     assert (check.ok, check.feature, check.mend) == (False, "agent", "pip install 'gtr-bench[agent]'")
 
 
@@ -122,8 +128,8 @@ def test_a_check_that_raises_becomes_a_line(
 
     for place in (
         "gtr_envs.experts.SolverPolicy.act",
-        "leaderboard.doctor.play_generated_game",
-        "leaderboard.doctor.installed_version",
+        "leaderboard.doctor_checks.play_generated_game",
+        "importlib.metadata.version",
         "shutil.disk_usage",
         "PIL.features.check",
         "gtr_envs.alfworld.games.data_root",
@@ -142,8 +148,8 @@ def test_a_check_that_raises_becomes_a_line(
 
 def test_a_full_disk_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GTR_CACHE", str(tmp_path / "not" / "yet"))
-    monkeypatch.setattr(doctor, "LOW_SPACE", 10**30)
-    checks = doctor.check_disk()
+    monkeypatch.setattr(doctor_checks, "LOW_SPACE", 10**30)
+    checks = doctor_checks.check_disk()
     assert [check.state for check in checks] == ["note", "note"]
     assert all("2 GB" in check.mend for check in checks)
     assert str(tmp_path / "not" / "yet") in checks[1].found
@@ -153,12 +159,12 @@ def test_a_full_disk_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_the_data_set_is_found_or_not_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
-    assert doctor.check_data().state == "note"
+    assert doctor_checks.check_data().state == "note"
     (tmp_path / "json_2.1.1" / "train").mkdir(parents=True)
-    assert doctor.check_data() == Check("ALFWorld data", True, str(tmp_path))
+    assert doctor_checks.check_data() == Check("ALFWorld data", True, str(tmp_path))
     monkeypatch.delenv("ALFWORLD_DATA")
     monkeypatch.setenv("HOME", str(tmp_path))
-    check = doctor.check_data()
+    check = doctor_checks.check_data()
     assert check.ok
     assert "generated rooms" in check.found
 
