@@ -49,4 +49,4 @@ class MissingExtraError(GtrError, ImportError):
 
 
 class GameError(GtrError, OSError):
-    """A game that is missing or damaged."""
+    """A game that is missing or damaged, or that cannot be played."""

@@ -24,6 +24,7 @@ from gtr_envs.protocol import write_answer
 from gtr_envs.tasks import FormulaTask
 
 ThoughtStyle = Literal["chain", "search"]
+ALFWORLD = "gtr/ALFWorld-v0"
 NO_WAY = "24 is out of reach from here"
 USUAL_GAME = {"rules": "strict", "num_cards": 4, "target": 24, "face_cards": "ten"}
 """The options of Points24 that its own solver, which thinks aloud in more than one way, is made for."""
@@ -183,13 +184,24 @@ class ExplorerPolicy:
     def _answer(request: Request) -> str:
         from gtr_envs.alfworld.explorer import Explorer
 
-        if request.task.env_id != "gtr/ALFWorld-v0":
-            raise UnknownEnvironmentError(f"the explorer plays gtr/ALFWorld-v0 only, not {request.task.env_id!r}")
+        if request.task.env_id != ALFWORLD:
+            raise UnknownEnvironmentError(f"the explorer plays {ALFWORLD} only, not {request.task.env_id!r}")
         explorer, info = Explorer(request.info["goal"]), request.info
         for view in info["views"]:
             explorer.notice(view)
         command = explorer.act(info["views"][-1], info["admissible_commands"])
-        return write_answer({"thoughts": explorer.thought(command), "action": command})
+        return write_answer({"thoughts": explorer.thought(info["views"][-1], command), "action": command})
+
+
+def demonstrator(env_id: str) -> SolverPolicy | ExplorerPolicy:
+    """The expert to imitate in an environment: the one that knows no more than an agent does, where there is one.
+
+    Raises:
+        UnknownEnvironmentError: no expert plays it.
+    """
+    if env_id not in _SOLVERS:
+        raise UnknownEnvironmentError(f"no expert demonstrates {env_id!r}; there are experts for {', '.join(_SOLVERS)}")
+    return ExplorerPolicy() if env_id == ALFWORLD else SolverPolicy()
 
 
 _SOLVERS: dict[str, Callable[[SolverPolicy, Request], str]] = {
@@ -197,5 +209,5 @@ _SOLVERS: dict[str, Callable[[SolverPolicy, Request], str]] = {
     "gtr/EZPoints-v0": _play_formula,
     "gtr/NumberLine-v0": _play_number_line,
     "gtr/Blackjack-v0": _play_blackjack,
-    "gtr/ALFWorld-v0": _play_alfworld,
+    ALFWORLD: _play_alfworld,
 }

@@ -179,18 +179,22 @@ def _tidy(action: Any) -> str:
     return " ".join(str(action).split()).casefold()
 
 
-def read_answer(text: str, allowed: Sequence[str], keys: Sequence[str] = ("thoughts", "action")) -> Answer:
+def read_answer(
+    text: str, allowed: Sequence[str], keys: Sequence[str] = ("thoughts", "action"), free: bool = False
+) -> Answer:
     """Read an agent's answer.
 
     Strict means: the text is exactly one JSON object, no key twice, all ``keys`` there, and the action a string that
-    equals one of ``allowed``. Repaired means: an object with an action could be found in spite of prose or code fences
-    around it, single quotes, bare words, a missing end, a trailing comma, line breaks in strings, missing keys or other
-    case and spacing of the action. Anything else is invalid.
+    equals one of ``allowed``, or any that is not empty where actions are ``free``. Repaired means: an object with an
+    action could be found in spite of prose or code fences around it, single quotes, bare words, a missing end, a
+    trailing comma, line breaks in strings, missing keys or other case and spacing of the action. Anything else is
+    invalid.
 
     Args:
         text: the answer.
         allowed: the texts of the actions that exist; an action must equal one of them whole.
         keys: the keys that a strict answer must have.
+        free: take any action that is a text; the environment judges those that are not among ``allowed``.
 
     Returns:
         the answer with its status; never raises on any text.
@@ -200,9 +204,13 @@ def read_answer(text: str, allowed: Sequence[str], keys: Sequence[str] = ("thoug
     strict = _strict_entries(text, keys)
     entries = strict if strict is not None else _repaired_entries(text)
     value = next((entry.value for entry in entries if entry.key == "action"), None)
-    status, action = AnswerStatus.STRICT, value if isinstance(value, str) and value in allowed else None
+    known = isinstance(value, str) and (value in allowed or (free and bool(value.strip())))
+    status, action = AnswerStatus.STRICT, value if known else None
     if strict is None or action is None:
-        status, action = AnswerStatus.REPAIRED, {_tidy(name): name for name in allowed}.get(_tidy(value))
+        tidy = _tidy(value)
+        status, action = AnswerStatus.REPAIRED, {_tidy(name): name for name in allowed}.get(tidy)
+        if action is None and free and tidy:
+            action = " ".join(str(value).split())
     fields = {entry.key: entry.value for entry in reversed(entries)}
     thoughts = fields.get("thoughts", "")
     thoughts = thoughts if isinstance(thoughts, str) else json.dumps(thoughts)

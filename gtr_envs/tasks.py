@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from gtr_envs.errors import UnknownEnvironmentError
+from gtr_envs.protocol import Answer, read_answer
 
 
 class Task(ABC):
@@ -18,6 +19,7 @@ class Task(ABC):
         env_id: the Gymnasium id it belongs to.
         keys: the keys of an answer, in order; the last is the action.
         actions: the texts of all actions that exist, in the environment's order.
+        free_actions: whether any text is an action, for the environment to judge, or only those of :meth:`allowed`.
         max_turns: turns after which an episode is truncated whatever the answers were. An invalid answer leaves the
             environment as it is, so the environment's own limit cannot end such an episode.
         options: the environment's options.
@@ -25,6 +27,7 @@ class Task(ABC):
 
     env_id: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
+    free_actions: ClassVar[bool] = False
     actions: tuple[str, ...]
     max_turns: int
 
@@ -38,6 +41,10 @@ class Task(ABC):
     def allowed(self, info: Mapping[str, Any]) -> tuple[str, ...]:
         """The texts of all actions that exist in this state, legal or not."""
         return self.actions
+
+    def read(self, text: str, info: Mapping[str, Any]) -> Answer:
+        """An agent's answer in this state, read."""
+        return read_answer(text, self.allowed(info), self.keys, self.free_actions)
 
     def legal(self, info: Mapping[str, Any]) -> tuple[str, ...]:
         """The texts of the actions that the environment does not call illegal in this state."""
@@ -147,24 +154,25 @@ class ALFWorldTask(Task):
 
     env_id = "gtr/ALFWorld-v0"
     keys = ("thoughts", "action")
+    free_actions = True  # a command that is not admissible is the environment's affair, and stands in the history
     actions = ()  # those of a state are in its info
     instruction: ClassVar[str] = (
         "You do a household task in a room. The picture shows what you stand before, what lies there, what is in your "
         "hand, and a plan of the room. Closed things hide what is in them. Answer with one JSON object: "
         '{"thoughts": "what you see and what to do next", "action": "one of the admissible actions"}.'
     )
+    labels: ClassVar[tuple[str, str, str, str]] = ("\nTask: ", ".\nYour last actions: ", ".\nAdmissible actions: ", ".")
     HISTORY: ClassVar[int] = 10
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.max_turns = 40 if options.get("cut_off") == "paper" else options.get("max_steps", 50)
+        self.max_turns = 40 if options.get("cut_off") == "paper" else options.get("max_steps") or 50
 
     def prompt(self, info: Mapping[str, Any]) -> str:
         done = ", ".join(info["history"][-self.HISTORY :]) or "none"
         admissible = ", ".join(info["admissible_commands"])
-        return (
-            f"{self.instruction}\nTask: {info['task']}.\nYour last actions: {done}.\nAdmissible actions: {admissible}."
-        )
+        task, last, now, end = self.labels
+        return f"{self.instruction}{task}{info['task']}{last}{done}{now}{admissible}{end}"
 
     def allowed(self, info: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(info["admissible_commands"])
@@ -173,10 +181,31 @@ class ALFWorldTask(Task):
         return self.allowed(info)
 
     def env_action(self, action: str, info: Mapping[str, Any]) -> Any:
-        return self.allowed(info).index(action) if self.options.get("actions") == "index" else action
+        if self.options.get("actions") != "index":
+            return action
+        commands = self.allowed(info)
+        return commands.index(action) if action in commands else len(commands)  # an index of no command
 
 
-_KINDS: tuple[type[Task], ...] = (Points24Task, EZPointsTask, NumberLineTask, BlackjackTask, ALFWorldTask)
+class ALFWorldThorTask(ALFWorldTask):
+    """ALFWorld on AI2-THOR in words."""
+
+    env_id = "gtr/ALFWorldThor-v0"
+    instruction = (
+        "You do a household task in a room. The picture shows what you see. Closed things hide what is in them. Answer "
+        'with one JSON object: {"thoughts": "what you see and what to do next", "action": "one of the admissible '
+        'actions"}.'
+    )
+
+
+_KINDS: tuple[type[Task], ...] = (
+    Points24Task,
+    EZPointsTask,
+    NumberLineTask,
+    BlackjackTask,
+    ALFWorldTask,
+    ALFWorldThorTask,
+)
 TASKS: dict[str, type[Task]] = {kind.env_id: kind for kind in _KINDS}
 
 

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from gtr_envs.errors import GtrError, SettingError, UnknownEnvironmentError
-from gtr_envs.protocol import MAX_ANSWER_LENGTH, AnswerStatus, read_answer
+from gtr_envs.protocol import MAX_ANSWER_LENGTH, AnswerStatus
 from gtr_envs.tasks import Task, task_for
 
 InvalidAnswer = Literal["penalty", "random"]
@@ -57,7 +57,7 @@ class TextActions(gym.Wrapper[np.ndarray, str, np.ndarray, Any]):
         if self._observation is None:
             raise gym.error.ResetNeeded("step() was called before reset(); call reset() first")
         self._turns += 1
-        answer = read_answer(action, self.task.allowed(self._info), self.task.keys)
+        answer = self.task.read(action, self._info)
         late = self._turns >= self.task.max_turns
         if answer.status is AnswerStatus.INVALID and self.invalid == "penalty":
             info = {**self._info, "illegal": False, "answer": answer}

@@ -44,6 +44,22 @@ class AgentCard:
     temperature: float | None = None
 
 
+def check_agent(spec: str) -> None:
+    """Make sure that a spec names an agent, without loading it.
+
+    Raises:
+        SettingError: the spec names nothing.
+        CheckpointError: the folder is missing.
+    """
+    folder = Path(spec)
+    if spec in BUILT_IN or folder.is_dir():
+        return
+    if len(folder.parts) == 1 and not folder.suffix and not folder.exists():
+        raise SettingError(f"unknown agent {spec!r}; {ALLOWED}")
+    kind = "is a file" if folder.exists() else "does not exist"
+    raise CheckpointError(f"checkpoint {spec} {kind}; {ALLOWED} (gtr-bench train makes them)")
+
+
 def load_agent(spec: str, temperature: float | None = None, greedy: bool = False) -> Policy:
     """Load an agent.
 
@@ -59,15 +75,10 @@ def load_agent(spec: str, temperature: float | None = None, greedy: bool = False
     """
     if temperature is not None and not 0.0 < temperature <= 10.0:
         raise SettingError(f"temperature {temperature} is not allowed; choose one above 0 and up to 10, or --greedy")
+    check_agent(spec)
     if spec in BUILT_IN:
         return BUILT_IN[spec]()
-    folder = Path(spec)
-    if not folder.is_dir():
-        if len(folder.parts) == 1 and not folder.suffix and not folder.exists():
-            raise SettingError(f"unknown agent {spec!r}; {ALLOWED}")
-        kind = "is a file" if folder.exists() else "does not exist"
-        raise CheckpointError(f"checkpoint {spec} {kind}; {ALLOWED} (gtr-bench train makes them)")
-    return _load_checkpoint(folder, temperature, greedy)
+    return _load_checkpoint(Path(spec), temperature, greedy)
 
 
 def _load_checkpoint(folder: Path, temperature: float | None, greedy: bool) -> Policy:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from leaderboard.cli_eval import eval_command
+from leaderboard.cli_parts import console, note, quiet_libraries, require
+from leaderboard.wording import DEFAULT_ENV, wording
 
 app = typer.Typer(
     name="gtr-bench",
@@ -28,7 +28,6 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-EXTRAS = {"scipy": "eval", "jinja2": "eval"}
 
 Preset = Annotated[str | None, typer.Option("--preset", help="A preset's name; gtr-bench presets lists them.")]
 Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings, instead of a preset.")]
@@ -38,74 +37,18 @@ Overrides = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="The folder to write; it must not hold another run.")]
 
 
-def require(*libraries: str) -> None:
-    """Make sure that optional libraries are installed, before any work is done.
-
-    Raises:
-        MissingExtraError: names the extra to install.
-    """
-    from gtr_envs.errors import MissingExtraError
-
-    for library in libraries:
-        if find_spec(library) is None:
-            extra = EXTRAS.get(library, "agent")
-            raise MissingExtraError(
-                f"this command needs {library}, which is not installed: pip install 'gtr-bench[{extra}]'"
-            )
-
-
-def env_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """The environment's options among the command's arguments, ``name=value`` each.
-
-    Raises:
-        SettingError: one is not of this form.
-    """
-    from gtr_agent.config import read_value
-    from gtr_envs.errors import SettingError
-
-    found = {}
-    for pair in pairs:
-        name, separator, text = pair.partition("=")
-        if not separator or not name.strip():
-            raise SettingError(f"--option {pair!r} is not of the form name=value")
-        found[name.strip()] = read_value(text)
-    return found
-
-
-def console(stderr: bool = False) -> Console:
-    """The terminal."""
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def quiet_libraries() -> None:
-    """Keep the progress bars and deprecation warnings of transformers out of ours."""
-    import warnings
-
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-
-
-def note(text: str) -> None:
-    """A remark for people, on stderr."""
-    print(f"note: {text}", file=sys.stderr)
-
-
 @app.command("init-tiny")
 def init_tiny_command(
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     seed: Annotated[int, typer.Option(help="What the random weights follow from.")] = 0,
+    env: Annotated[str, typer.Option(help="The environment whose words become single tokens.")] = "gtr/Points24-v0",
 ) -> None:
     """Make the tiny vision-language model: Qwen2.5-VL's own class, 1.6 million random weights."""
     require("torch", "transformers")
     quiet_libraries()
     from gtr_agent.tiny import init_tiny
 
-    print(f"made {init_tiny(out, seed)}")
+    print(f"made {init_tiny(out, seed, env)}")
 
 
 @app.command()
@@ -121,6 +64,14 @@ def presets() -> None:
 def _chosen(preset: str | None, config: Path | None) -> str:
     """The options that name the settings, for a command to go on with."""
     return f"--preset {preset} " if preset else f"--config {config} " if config else ""
+
+
+def what_to_evaluate(env_id: str) -> str:
+    """The options that name an environment and its splits, for an evaluation to go on with."""
+    if env_id == DEFAULT_ENV:
+        return "--split train --split test"
+    held_out = [split for split, _ in wording(env_id).columns if split not in ("all", "train")]
+    return " ".join([f"--env {env_id}", *(f"--split {split}" for split in held_out)])
 
 
 @app.command()
@@ -167,71 +118,10 @@ def train(
 
     made = run_training(settings, out)
     print(f"trained agent: {made}")
-    print(f"go on with: gtr-bench eval --agent {made} --split train --split test")
+    print(f"go on with: gtr-bench eval --agent {made} {what_to_evaluate(settings.env.id)}")
 
 
-@app.command("eval")
-def eval_command(
-    agent: Annotated[str, typer.Option("--agent", metavar="SPEC", help="random, expert, or a checkpoint's folder.")],
-    env: Annotated[str, typer.Option("--env", help="The environment's id.")] = "gtr/Points24-v0",
-    episodes: Annotated[int, typer.Option("--episodes", "-n", help="Episodes for each split.")] = 200,
-    seed: Annotated[
-        int, typer.Option(help="Which evaluation seeds; agents with the same seed play the same hands.")
-    ] = 0,
-    split: Annotated[
-        list[str] | None,
-        typer.Option("--split", help="Hands: all, train (multisets training may use) or test (held out). Repeatable."),
-    ] = None,
-    hands: Annotated[str, typer.Option(help="solvable, or all: hands without a solution too.")] = "solvable",
-    illegal: Annotated[str, typer.Option(help="An illegal number: continue or terminate the episode.")] = "continue",
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="NAME=VALUE", help="Another option of the environment. Repeatable."),
-    ] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")] = False,
-    temperature: Annotated[
-        float | None, typer.Option(help="Of the sampling; without it, the one the agent was trained with.")
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Episodes played side by side; changes a model's play by rounding alone.")
-    ] = 128,
-    out: Annotated[Path, typer.Option("--out", help="The folder of all results.")] = Path("results"),
-    name: Annotated[str | None, typer.Option("--name", help="The agent's name in the leaderboard.")] = None,
-) -> None:
-    """Evaluate an agent; the same command again resumes an interrupted evaluation or finds it done."""
-    require("scipy")
-    from leaderboard.agents import describe_agent, load_agent
-    from leaderboard.evaluate import evaluate, make_meta
-    from leaderboard.progress import evaluation_progress
-    from leaderboard.standings import print_result
-
-    terminal = console()
-    if Path(agent).is_dir():
-        require("torch", "transformers", "peft")
-        quiet_libraries()
-    policy = load_agent(agent, temperature, greedy)
-    card = describe_agent(agent, policy, name=name, temperature=temperature, greedy=greedy)
-    changed = {"hands": hands} if hands != "solvable" else {}
-    changed |= {"illegal": illegal} if illegal != "continue" else {}
-    changed |= env_options(option or [])
-    options = [{**({"split": one} if one else {}), **changed} for one in dict.fromkeys(split or [""])]
-    for kwargs in options:  # a mistake in the last split should not wait for the first to be played
-        make_meta(card, env, kwargs, seed, episodes)
-    for kwargs in options:
-        with evaluation_progress(terminal, f"{card.name}, split {kwargs.get('split', 'all')}") as report:
-            result = evaluate(
-                policy,
-                env,
-                kwargs,
-                agent=card,
-                seed=seed,
-                n_episodes=episodes,
-                out_dir=out,
-                batch_size=batch_size,
-                on_progress=report,
-                notice=note,
-            )
-        print_result(terminal, result)
+app.command("eval")(eval_command)
 
 
 @app.command("leaderboard")
@@ -245,7 +135,7 @@ def leaderboard_command(
     """Rank the evaluated agents: a table, the CSV, a page to look at."""
     require("scipy", "jinja2")
     from leaderboard.page import write_page
-    from leaderboard.standings import standings, standings_table
+    from leaderboard.standings import standings, standings_tables
     from leaderboard.summary import find_results
     from leaderboard.table import finished_only, is_finished, write_csv
 
@@ -262,7 +152,7 @@ def leaderboard_command(
     if page is not None:
         write_page(page, found, page_episodes, note)
     terminal = console()
-    terminal.print(standings_table(ranked))
+    terminal.print(*standings_tables(ranked), sep="\n")
     for path in filter(None, (csv, page)):
         print(f"wrote {path}")
 
@@ -323,7 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what stands behind ``gtr-bench``; the process's own arguments if None.
 
     Returns:
-        the exit code: 0 done, 2 an error that the user can mend, 130 interrupted.
+        the exit code: 0 done, 1 episodes of an evaluation crashed or the doctor found something missing, 2 an error
+        that the user can mend, 130 interrupted.
     """
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)

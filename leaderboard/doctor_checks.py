@@ -6,8 +6,8 @@ report comes whatever is missing.
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -127,20 +127,41 @@ def check_device() -> Check:
 
 
 def check_data() -> Check:
-    """Where the ALFWorld data set is. Without it, generated rooms are played."""
-    name = "ALFWorld data"
+    """Where the ALFWorld data set is, and whether its games can be read. Without it, generated rooms are played."""
+    name, mend = "ALFWorld data", "run alfworld-download, or unset ALFWORLD_DATA to play generated rooms"
 
     def look() -> Check:
-        from gtr_envs.alfworld.games import DATA_FOLDER, SPLITS, data_root
+        from gtr_envs.alfworld.games import data_root
 
         root = data_root()
         if root is None:
             return Check(name, True, "none, generated rooms are played", "for the real ones: alfworld-download")
-        if any((base / split).is_dir() for base in (root / DATA_FOLDER, root) for split in SPLITS):
-            return Check(name, True, str(root))
-        return Check(name, False, f"ALFWORLD_DATA={root} holds no games", "run alfworld-download, or unset it")
+        try:
+            return Check(name, True, f"{root}, {count_games(root)}", "", "alfworld")
+        except OSError as error:  # a GameError among them: with such a folder, the environment does not start
+            return Check(name, False, str(error), mend, "alfworld")
 
-    return guarded(name, look, "", "run alfworld-download, or play generated rooms: data=generated")
+    return guarded(name, look, "", mend)
+
+
+def count_games(root: Path) -> str:
+    """How many games the splits of a data set hold, in words.
+
+    The first game of each split is read. A split whose folder is not there is left out, since one may have fetched a
+    part; one that is there must have games.
+
+    Raises:
+        GameError: a split holds no games or a damaged one, or there is no split at all.
+    """
+    from gtr_envs.alfworld.games import DATA_FOLDER, SPLITS, find_games, read_game
+
+    base = root / DATA_FOLDER if (root / DATA_FOLDER).is_dir() else root
+    counts = []
+    for split in [split for split in SPLITS if (base / split).is_dir()] or SPLITS[:1]:
+        games = find_games(root, split)
+        read_game(games[0].path)
+        counts.append(f"{len(games)} of {split}")
+    return f"games: {', '.join(counts)}"
 
 
 def check_engine() -> Check:
@@ -202,8 +223,11 @@ def check_disk() -> list[Check]:
 def _space(name: str, folder: Path) -> Check:
     """The space that is free in a folder, or where it would be made."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there):  # permissions do not tell: /proc lets nobody write
+            pass
+    except OSError:
+        return Check(name, False, f"{folder} cannot be written to", "choose another folder")
     free = shutil.disk_usage(there).free
     found = f"{free / 10**9:.1f} GB free in {folder}"
-    if not os.access(there, os.W_OK):
-        return Check(name, False, f"{folder} cannot be written to", "choose another folder")
     return Check(name, free >= LOW_SPACE, found, "" if free >= LOW_SPACE else "free some space: 2 GB or more")

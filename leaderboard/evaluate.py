@@ -12,7 +12,6 @@ size.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import time
@@ -22,12 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
 from gtr_envs.episode import Policy, episode_seeds, play
 from gtr_envs.errors import SettingError
 from gtr_envs.text_actions import make_text_env
 from leaderboard.agents import AgentCard
+from leaderboard.options import normal_options, played_split, rules_in_words
 from leaderboard.provenance import git_commit, library_versions, package_version, today
 from leaderboard.records import (
     EPISODES,
@@ -44,6 +42,7 @@ from leaderboard.records import (
     write_atomic,
     write_meta,
 )
+from leaderboard.sources import game_source, playable_options, recorded_options
 from leaderboard.summary import Result, load_result
 
 MAX_EPISODES = 1_000_000
@@ -59,44 +58,6 @@ class Progress:
     total: int
 
 
-def option_defaults(env_id: str) -> dict[str, Any]:
-    """The options of an environment that is played by answers, with their defaults."""
-    creator = gym.envs.registration.load_env_creator(str(gym.spec(env_id).entry_point))
-    found: dict[str, Any] = {}
-    for function in (make_text_env, creator):
-        for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.default is not inspect.Parameter.empty:
-                found[name] = parameter.default
-    return found
-
-
-def normal_options(env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from the environment's defaults, sorted by name.
-
-    Raises:
-        UnknownEnvironmentError: no such environment.
-        SettingError: it knows no such option or not its value.
-    """
-    make_text_env(env_id, **env_kwargs).close()
-    return {name: value for name, value in sorted(env_kwargs.items()) if not _is_default(env_id, env_kwargs, name)}
-
-
-def _is_default(env_id: str, env_kwargs: Mapping[str, Any], name: str) -> bool:
-    """Whether an option could be left out; its default may depend on the others."""
-    default = option_defaults(env_id).get(name)
-    if default is None:
-        env = make_text_env(env_id, **{other: value for other, value in env_kwargs.items() if other != name})
-        default = getattr(env.unwrapped, name, None)
-        env.close()
-    return bool(env_kwargs[name] == default)
-
-
-def rules_in_words(options: Mapping[str, Any]) -> str:
-    """The rules an agent played by: ``strict``, and every option that differs from the default."""
-    others = [f"{name}={value}" for name, value in sorted(options.items()) if name not in ("split", "rules")]
-    return " ".join([str(options.get("rules", "strict")), *others])
-
-
 def result_folder(out_dir: Path, meta: RunMeta) -> Path:
     """Where the evaluation with these settings lies below ``out_dir``: agent / environment / split, rules and seed."""
     rules = "" if meta.rules == "strict" else "-" + re.sub(r"[^A-Za-z0-9.]+", "-", meta.rules).strip("-")
@@ -109,12 +70,15 @@ def make_meta(agent: AgentCard, env_id: str, env_kwargs: Mapping[str, Any], seed
     Raises:
         UnknownEnvironmentError: no such environment.
         SettingError: an option, the seed or the number of episodes is out of range.
+        GameError: the data set has no such games.
     """
     if not 1 <= n_episodes <= MAX_EPISODES:
         raise SettingError(f"{n_episodes} episodes; choose 1 to {MAX_EPISODES}")
     if seed < 0:
         raise SettingError(f"seed {seed}; choose 0 or more")
-    options = normal_options(env_id, env_kwargs)
+    normal = normal_options(env_id, env_kwargs)
+    source = game_source(env_id, env_kwargs)
+    options = recorded_options(normal, source)
     return RunMeta(
         agent=agent.name,
         spec=agent.spec,
@@ -123,7 +87,7 @@ def make_meta(agent: AgentCard, env_id: str, env_kwargs: Mapping[str, Any], seed
         fingerprint=agent.fingerprint,
         env_id=env_id,
         env_kwargs=options,
-        split=str(options.get("split", "all")),
+        split=played_split(env_id, env_kwargs),
         rules=rules_in_words(options),
         seed=seed,
         n_episodes=n_episodes,
@@ -132,6 +96,7 @@ def make_meta(agent: AgentCard, env_id: str, env_kwargs: Mapping[str, Any], seed
         git_commit=git_commit(),
         date=today(),
         versions=library_versions(),
+        games=source.games if source else None,
     )
 
 
@@ -209,10 +174,12 @@ def evaluate(
         OutputExistsError: the folder holds a run with other settings, or another process is writing there.
         ResultError: the folder is damaged.
         UnknownEnvironmentError, SettingError: an argument that does not exist or is out of range.
+        GameError: the data set has no such games.
     """
     if batch_size < 1:
         raise SettingError(f"batch size {batch_size}; choose 1 or more")
     meta = make_meta(agent, env_id, env_kwargs, seed, n_episodes)
+    options = playable_options(meta.env_kwargs, game_source(env_id, env_kwargs))
     folder = result_folder(out_dir, meta)
     with locked(folder):
         finished = _prepare(folder, meta, notice)
@@ -225,7 +192,7 @@ def evaluate(
         try:
             for episode in play(
                 policy,
-                lambda: make_text_env(env_id, **meta.env_kwargs),
+                lambda: make_text_env(env_id, **options),
                 waiting,
                 batch_size=batch_size,
                 policy_seed=seed,

@@ -20,9 +20,10 @@ from gtr_envs.errors import ResultError
 from gtr_envs.protocol import AnswerStatus
 from leaderboard.records import write_atomic
 from leaderboard.replay import replay
-from leaderboard.standings import Standing, number, percent, sampling, standings
+from leaderboard.standings import Standing, columns, number, percent, sampling, standings
 from leaderboard.summary import Result, SuccessRate
 from leaderboard.table import Row, finished_only, reported_rows
+from leaderboard.wording import wording
 
 MAX_TEXT = 1500
 """Characters of one text that the page shows."""
@@ -150,17 +151,18 @@ def _episode_view(result: Result, episode: Episode, notice: Callable[[str], None
 
 
 def _chosen(results: Sequence[Result]) -> list[Result]:
-    """The evaluations of one agent to show: both sides of the split where there are both, else what there is."""
+    """The evaluations of one agent to show: its splits where there are several, else what there is."""
     first: dict[str, Result] = {}
     for result in sorted(results, key=lambda result: result.meta.seed):
         first.setdefault(result.meta.split, result)
-    sides = [first[split] for split in ("test", "train") if split in first]
-    return sides if len(sides) == 2 or "all" not in first else [first["all"]]
+    ranking = wording(results[0].meta.env_id).ranking
+    sides = [first[split] for split in dict.fromkeys((*ranking, *first)) if split in first and split != "all"]
+    return sides if len(sides) >= 2 or "all" not in first else [first["all"]]
 
 
 def _group_title(result: Result) -> str:
     meta = result.meta
-    side = {"train": "Trained multisets", "test": "Held-out multisets", "all": "All hands"}.get(meta.split, meta.split)
+    side = wording(meta.env_id).title(meta.split)
     rules = "" if meta.rules == "strict" else f", {meta.rules}"
     return f"{side}{rules}"
 
@@ -205,15 +207,27 @@ def _bar(success: SuccessRate | None) -> dict[str, Any] | None:
     }
 
 
-def _line_view(line: Standing, view: AgentView) -> dict[str, Any]:
+def _table_views(lines: Sequence[Standing], views: Sequence[AgentView]) -> list[dict[str, Any]]:
+    """A table for each environment: its name, what its columns are called, its lines, what is to be explained."""
+    groups: dict[str, list[tuple[Standing, AgentView]]] = {}
+    for line, view in zip(lines, views, strict=True):
+        groups.setdefault(line.env_id, []).append((line, view))
+    tables = []
+    for env_id, pairs in groups.items():
+        splits, words = columns([line for line, _ in pairs]), wording(env_id)
+        heads = [title[:1].lower() + title[1:] for title in map(words.title, splits)]
+        rows = [_line_view(line, view, splits) for line, view in pairs]
+        tables.append({"env": env_id, "splits": splits, "heads": heads, "lines": rows, "explained": words.explained})
+    return tables
+
+
+def _line_view(line: Standing, view: AgentView, splits: Sequence[str]) -> dict[str, Any]:
     returns = line.episode_return
     return {
         "name": line.agent,
         "anchor": view.anchor,
         "about": view.about,
-        "train": _bar(line.train),
-        "test": _bar(line.test),
-        "all": _bar(line.overall),
+        "bars": [_bar(line.rates.get(split)) for split in splits],
         "return": number(returns).split(" ")[0].replace("-", "−"),
         "return_interval": f"{returns.low:.2f} to {returns.high:.2f}".replace("-", "−")
         if returns.low == returns.low
@@ -246,7 +260,7 @@ def render_page(results: Sequence[Result], n_episodes: int, notice: Callable[[st
     )
     metas = [result.meta for result in results]
     return environment.get_template("page.html.j2").render(
-        lines=[_line_view(line, view) for line, view in zip(lines, agents, strict=True)],
+        tables=_table_views(lines, agents),
         agents=agents,
         environments=sorted({f"{meta.env_id} ({meta.rules} rules)" for meta in metas}),
         seeds=sorted({meta.seed for meta in metas}),

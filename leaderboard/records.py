@@ -40,13 +40,14 @@ class RunMeta:
         base_model: the model it started from, None if it is no model.
         fingerprint: a digest of the checkpoint's weights, None if it is no model.
         env_id: the Gymnasium id.
-        env_kwargs: the environment's options that differ from its defaults.
-        split: the multisets of card values that were dealt: ``all``, ``train`` or ``test``.
+        env_kwargs: the environment's options that differ from its defaults; where its games come from, always, by name.
+        split: what was played, such as ``train``; ``all`` for an environment without splits.
         rules: the environment's rules in words: ``strict``, and options that differ from the default.
         seed: which block of evaluation seeds was played; it is also the seed of the policy's sampling.
         n_episodes: how many episodes were asked for.
         temperature: of the sampling; 0 is greedy, None if the agent does not sample from a model.
         version, git_commit, versions, date: what it ran with, and when it began (UTC).
+        games: number and digest of the games of a data set; None where the games are made.
     """
 
     agent: str
@@ -65,6 +66,7 @@ class RunMeta:
     git_commit: str | None
     date: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    games: str | None = None
 
 
 IDENTITY = (
@@ -74,6 +76,7 @@ IDENTITY = (
     "fingerprint",
     "env_id",
     "env_kwargs",
+    "games",
     "split",
     "rules",
     "seed",
@@ -139,6 +142,7 @@ def read_meta(folder: Path) -> RunMeta:
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
             raise ResultError(f"{path} has schema_version {version!r}; this gtr-bench reads {SCHEMA_VERSION}")
+        data.setdefault("games", None)  # what was written before games came from data sets lacks it
         return RunMeta(**{item.name: data[item.name] for item in fields(RunMeta)})
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         if isinstance(error, ResultError):

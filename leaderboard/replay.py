@@ -12,6 +12,10 @@ from gtr_envs.episode import Episode, StopReason
 from gtr_envs.errors import ResultError
 from gtr_envs.text_actions import make_text_env
 from leaderboard.records import RunMeta
+from leaderboard.sources import options_again
+
+STARTS = ("cards", "task")
+"""What an episode starts with, where it has them: other games may give the same rewards, but not the same start."""
 
 
 def replay(meta: RunMeta, episode: Episode) -> list[np.ndarray]:
@@ -25,7 +29,7 @@ def replay(meta: RunMeta, episode: Episode) -> list[np.ndarray]:
         (height, width, 3) uint8 frames: the one each turn answered, then the one the episode ended with.
 
     Raises:
-        ResultError: the environment answers differently from what was recorded.
+        ResultError: the environment answers differently from what was recorded, or what it needs is not here.
     """
 
     def differs(turn: int, what: str) -> ResultError:
@@ -34,11 +38,16 @@ def replay(meta: RunMeta, episode: Episode) -> list[np.ndarray]:
             f"gtr-bench {meta.version}, whose rules may differ from these; evaluate the agent again"
         )
 
-    env = make_text_env(meta.env_id, **meta.env_kwargs)
+    env = make_text_env(meta.env_id, **options_again(meta))
     try:
-        frame, info = env.reset(seed=episode.seed)
-        if list(info.get("cards", ())) != list(episode.info.get("cards", ())):
-            raise differs(0, f"starts with {info.get('cards')}, recorded was {episode.info.get('cards')}")
+        try:
+            frame, info = env.reset(seed=episode.seed)
+        except Exception as error:  # a broken game, an engine that is not installed: the others can still be shown
+            raise ResultError(f"episode {episode.seed} of {meta.agent} cannot begin again: {error}") from error
+        for name in STARTS:
+            now, then = info.get(name, ()), episode.info.get(name, ())
+            if list(now) != list(then):
+                raise differs(0, f"starts with {now}, recorded was {then}")
         frames = [np.array(frame)]
         last = len(episode.turns) - 1
         for turn in episode.turns:

@@ -1,15 +1,16 @@
-"""The leaderboard for people: one line an agent, success on trained and on held-out multisets side by side."""
+"""The leaderboard for people: a table for each environment, one line an agent, its splits side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gtr_envs.episode import Episode
 from leaderboard.stats import Interval, PairedComparison, bootstrap_mean, compare_paired
 from leaderboard.summary import Result, SuccessRate
+from leaderboard.wording import DEFAULT_ENV, wording
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,11 +23,9 @@ class Standing:
 
     Attributes:
         agent, method, env_id, rules, temperature: as in the leaderboard.
-        overall: success on hands as they come; None if the agent was never evaluated with ``split="all"``.
-        train: success on multisets that training may use, None if not known.
-        test: success on held-out multisets, None if not known.
-        episode_return: mean return of the hands in ``return_split``.
-        return_split: ``all`` where there are such hands, else the splits that there are.
+        rates: success by split; a split that is not known is not there.
+        episode_return: mean return of the episodes in ``return_split``.
+        return_split: the split that agents are ranked by first, where it was played, else those that were.
     """
 
     agent: str
@@ -34,9 +33,7 @@ class Standing:
     env_id: str
     rules: str
     temperature: float | None
-    overall: SuccessRate | None
-    train: SuccessRate | None
-    test: SuccessRate | None
+    rates: Mapping[str, SuccessRate]
     episode_return: Interval
     return_split: str
 
@@ -45,20 +42,20 @@ def _episodes(results: Sequence[Result], split: str) -> list[Episode]:
     return [episode for result in results if result.meta.split == split for episode in result.episodes]
 
 
-def _side(results: Sequence[Result], side: str) -> SuccessRate | None:
-    """Success on one side of the split: from the evaluation of that side, else from those hands of the mixed one.
+def _of_split(results: Sequence[Result], split: str) -> list[Episode]:
+    """The episodes of a split: from the evaluation of that split, else from those hands of the mixed one.
 
     The two are never pooled: with the same seed they may hold the same hand twice.
     """
-    episodes = _episodes(results, side)
-    episodes = episodes or [e for e in _episodes(results, "all") if e.info.get("hand_split") == side]
-    return SuccessRate.of(episodes) if episodes else None
+    return _episodes(results, split) or [e for e in _episodes(results, "all") if e.info.get("hand_split") == split]
 
 
 def _standing(results: Sequence[Result]) -> Standing:
     meta = results[0].meta
-    mixed = _episodes(results, "all")
-    splits = ["all"] if mixed else sorted({result.meta.split for result in results})
+    ranking = wording(meta.env_id).ranking
+    played = sorted({result.meta.split for result in results})
+    found = {split: _of_split(results, split) for split in dict.fromkeys((*ranking, *played))}
+    splits = [ranking[0]] if ranking[0] in played else played
     returns = [episode.episode_return for split in splits for episode in _episodes(results, split)]
     return Standing(
         agent=meta.agent,
@@ -66,16 +63,14 @@ def _standing(results: Sequence[Result]) -> Standing:
         env_id=meta.env_id,
         rules=meta.rules,
         temperature=meta.temperature,
-        overall=SuccessRate.of(mixed) if mixed else None,
-        train=_side(results, "train"),
-        test=_side(results, "test"),
+        rates={split: SuccessRate.of(episodes) for split, episodes in found.items() if episodes},
         episode_return=bootstrap_mean(returns),
         return_split="+".join(splits),
     )
 
 
 def standings(results: Sequence[Result]) -> list[Standing]:
-    """One line an agent, environment and rules; the best first.
+    """One line an agent, environment and rules; of each environment the best first.
 
     Args:
         results: evaluations, finished or not; those of one agent with different seeds are pooled.
@@ -86,21 +81,12 @@ def standings(results: Sequence[Result]) -> list[Standing]:
         key = (meta.env_id, meta.rules, meta.agent, meta.method, meta.temperature, meta.fingerprint)
         groups.setdefault(key, []).append(result)
 
-    def rate(success: SuccessRate | None) -> float:
-        return -math.inf if success is None else success.rate.value
+    def place(line: Standing) -> tuple[object, ...]:
+        rates = [line.rates.get(split) for split in wording(line.env_id).ranking]
+        ranks = [math.inf if success is None else -success.rate.value for success in rates]
+        return (line.env_id, line.rules, *ranks, line.agent)
 
-    lines = [_standing(group) for group in groups.values()]
-    return sorted(
-        lines,
-        key=lambda line: (
-            line.env_id,
-            line.rules,
-            -rate(line.overall),
-            -rate(line.test),
-            -rate(line.train),
-            line.agent,
-        ),
-    )
+    return sorted((_standing(group) for group in groups.values()), key=place)
 
 
 def percent(success: SuccessRate | None, gap: str = " ") -> str:
@@ -131,33 +117,61 @@ def sampling(temperature: float | None) -> str:
     return "greedy" if temperature == 0 else f"T = {temperature:g}"
 
 
+def share(part: float) -> str:
+    """A share for reading, such as ``3.1%``; a dash where it is not known."""
+    return "–" if math.isnan(part) else f"{part:.1%}"
+
+
+def standings_tables(lines: Sequence[Standing]) -> list[Table]:
+    """The standings for the terminal, a table for each environment; the usual one alone needs no title."""
+    groups: dict[str, list[Standing]] = {}
+    for line in lines:
+        groups.setdefault(line.env_id, []).append(line)
+    if list(groups) == [DEFAULT_ENV]:
+        return [standings_table(lines)]
+    return [standings_table(group, _title(group)) for group in groups.values()]
+
+
+def _title(lines: Sequence[Standing]) -> str:
+    """An environment, and its rules where they are the same in all lines and not the plain ones."""
+    env_id, rules = lines[0].env_id, lines[0].rules
+    alike = all(line.rules == rules for line in lines)
+    return f"{env_id}, {rules} rules" if alike and rules != "strict" else env_id
+
+
 def standings_table(lines: Sequence[Standing], title: str | None = None) -> Table:
-    """The standings as a table for the terminal, narrow enough for 80 columns with agents' names of usual length."""
+    """The standings on one environment, narrow enough for 80 columns with agents' names of usual length."""
     from rich import box
     from rich.table import Table
 
-    caption = (
-        "[ ]: 95% intervals, Wilson's for success, bootstrap for return\n"
-        "trained, held-out: multisets of card values that training may use, never uses"
-    )
+    words = wording(lines[0].env_id)
+    intervals = "[ ]: 95% intervals, Wilson's for success, bootstrap for return"
+    caption = f"{intervals}\n{words.explained}" if words.explained else intervals
     table = Table(
         title=title, caption=caption, box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False, collapse_padding=True
     )
     table.add_column("agent", overflow="fold")
-    mixed = len({(line.env_id, line.rules) for line in lines}) > 1
+    mixed = len({line.rules for line in lines}) > 1
     if mixed:
-        table.add_column("environment")
+        table.add_column("rules" if title else "environment", overflow="fold" if title else "ellipsis")
     several = len({line.temperature for line in lines} - {None}) > 1
-    for column in ("success,\ntrained", "success,\nheld-out", "success,\nall hands", "return"):
+    splits = columns(lines)
+    for column in (*map(words.heading, splits), "return"):
         table.add_column(column, justify="right", no_wrap=True)
     if several:
         table.add_column("sampling")
     for line in lines:
-        place = [f"{line.env_id} {line.rules}"] if mixed else []
+        place = [line.rules if title else f"{line.env_id} {line.rules}"] if mixed else []
         returns = number(line.episode_return, "\n") + ("" if line.return_split == "all" else f"\n({line.return_split})")
-        rates = [percent(success, "\n") for success in (line.train, line.test, line.overall)]
+        rates = [percent(line.rates.get(split), "\n") for split in splits]
         table.add_row(line.agent, *place, *rates, returns, *([sampling(line.temperature)] if several else []))
     return table
+
+
+def columns(lines: Sequence[Standing]) -> list[str]:
+    """The splits that the table of an environment shows: its usual ones, and whatever else was played."""
+    usual = [split for split, _ in wording(lines[0].env_id).columns]
+    return [*usual, *sorted({split for line in lines for split in line.rates} - set(usual))]
 
 
 def compare(first: Result, second: Result) -> PairedComparison:
@@ -180,15 +194,20 @@ def compare(first: Result, second: Result) -> PairedComparison:
 def result_lines(result: Result) -> list[tuple[str, str]]:
     """What one evaluation found, as (what, figure) pairs for the terminal."""
     summary = result.summary
+    by_side = {"train": summary.success_train, "test": summary.success_test}
     lines = [
         ("success", percent(summary.success)),
-        ("on trained multisets", percent(summary.success_train)),
-        ("on held-out multisets", percent(summary.success_test)),
+        *((words, percent(by_side[side])) for side, words in wording(result.meta.env_id).sides),
+        *((f"on {task}", percent(success)) for task, success in summary.success_by_task.items()),
         ("episode return", number(summary.episode_return)),
         ("ends", f"{summary.terminated} terminated, {summary.truncated} truncated, {summary.crashed} crashed"),
-        ("turns an episode", f"{summary.steps_mean:.1f}"),
-        ("illegal actions", f"{summary.illegal_rate:.1%} of turns"),
-        ("answers", f"{summary.invalid_answer_rate:.1%} invalid, {summary.repaired_rate:.1%} repaired"),
+    ]
+    if summary.first_crash is not None:
+        lines.append(("first crash", summary.first_crash))
+    lines += [
+        ("turns an episode", "–" if math.isnan(summary.steps_mean) else f"{summary.steps_mean:.1f}"),
+        ("illegal actions", _of_turns(summary.illegal_rate)),
+        ("answers", f"{share(summary.invalid_answer_rate)} invalid, {share(summary.repaired_rate)} repaired"),
     ]
     if summary.card_reading:
         lines.append(("cards read", f"{summary.card_reading.accuracy:.1%} in {summary.card_reading.turns} answers"))
@@ -199,14 +218,19 @@ def result_lines(result: Result) -> list[tuple[str, str]]:
     return lines
 
 
+def _of_turns(part: float) -> str:
+    return share(part) + ("" if math.isnan(part) else " of turns")
+
+
 def print_result(console: Console, result: Result) -> None:
     """Print what one evaluation found."""
     from rich.table import Table
+    from rich.text import Text
 
     meta = result.meta
     grid = Table.grid(padding=(0, 2))
     for what, figure in result_lines(result):
-        grid.add_row(what, figure)
+        grid.add_row(what, Text(figure))  # an error's text must not be read as markup
     console.print(
         f"\n{meta.agent} on {meta.env_id}, split {meta.split}, {meta.rules} rules, seed {meta.seed}", style="bold"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from leaderboard.records import (
 from leaderboard.stats import Interval, bootstrap_mean, wilson
 
 FACES = {"a": 1, "j": 10, "q": 10, "k": 10, "ace": 1, "jack": 10, "queen": 10, "king": 10}
+
+UNKNOWN_TASK = "unknown"
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,11 @@ class Summary:
             there is no such thing.
         success: over all episodes.
         success_train, success_test: over hands of multisets that training may use, and of those that are held out.
+        success_by_task: over the episodes of each task type, by its name; empty where there is no such thing. An
+            episode that crashed before its task was known stands under "unknown".
         episode_return: mean undiscounted return with its bootstrap interval.
         terminated, truncated, crashed: how episodes ended.
+        first_crash: the error of the first crashed episode by seed, in one line; None if none crashed.
         illegal_rate, invalid_answer_rate, repaired_rate: shares of all turns.
         card_reading: None where no answer named any cards.
         steps_mean: turns an episode.
@@ -73,10 +78,12 @@ class Summary:
     success: SuccessRate
     success_train: SuccessRate
     success_test: SuccessRate
+    success_by_task: Mapping[str, SuccessRate]
     episode_return: Interval
     terminated: int
     truncated: int
     crashed: int
+    first_crash: str | None
     illegal_rate: float
     invalid_answer_rate: float
     repaired_rate: float
@@ -161,10 +168,12 @@ def summarise(episodes: Sequence[Episode], wall_s: float | None = None) -> Summa
         success=SuccessRate.of(episodes),
         success_train=SuccessRate.of([e for e in episodes if e.info.get("hand_split") == "train"]),
         success_test=SuccessRate.of([e for e in episodes if e.info.get("hand_split") == "test"]),
+        success_by_task=_success_by_task(episodes),
         episode_return=bootstrap_mean([episode.episode_return for episode in episodes]),
         terminated=stops[StopReason.TERMINATED],
         truncated=stops[StopReason.TRUNCATED],
         crashed=stops[StopReason.CRASHED],
+        first_crash=_first_crash(episodes),
         illegal_rate=_share(sum(episode.n_illegal for episode in episodes), n_turns),
         invalid_answer_rate=_share(sum(episode.n_invalid for episode in episodes), n_turns),
         repaired_rate=_share(sum(episode.n_repaired for episode in episodes), n_turns),
@@ -174,6 +183,23 @@ def summarise(episodes: Sequence[Episode], wall_s: float | None = None) -> Summa
         tokens_out=sum(episode.tokens for episode in episodes),
         wall_s=wall_s,
     )
+
+
+def _success_by_task(episodes: Sequence[Episode]) -> dict[str, SuccessRate]:
+    kinds: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        kinds.setdefault(str(episode.info.get("task_type", UNKNOWN_TASK)), []).append(episode)
+    if set(kinds) == {UNKNOWN_TASK}:
+        return {}
+    return {kind: SuccessRate.of(kinds[kind]) for kind in sorted(kinds)}
+
+
+def _first_crash(episodes: Sequence[Episode]) -> str | None:
+    crashes = [episode for episode in episodes if episode.stop is StopReason.CRASHED]
+    if not crashes:
+        return None
+    error = min(crashes, key=lambda episode: episode.seed).error or ""
+    return next(iter(error.strip().splitlines()), "unknown error")
 
 
 def load_result(folder: Path) -> Result:

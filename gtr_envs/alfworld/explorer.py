@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gtr_envs.alfworld.goals import LOOK, SIMPLE, Goal
-from gtr_envs.alfworld.records import Household, PlanMark, Receptacle, View
+from gtr_envs.alfworld.records import Household, PlanMark, Receptacle, Thing, View
 from gtr_envs.alfworld.solver import first_admissible, next_command
 from gtr_envs.alfworld.state import LAMP_KINDS, name_order
 
@@ -89,14 +89,40 @@ class Explorer:
         """Remember what a view shows."""
         self._known.update((receptacle.name, receptacle) for receptacle in view.at_hand)
 
-    def thought(self, command: str) -> str:
-        """Why it does what it does, from what it has seen so far."""
-        kind = self._goal.kind
-        where = [name for name, seen in self._known.items() if any(thing.kind == kind for thing in seen.contents)]
-        if where:
-            return f"I saw a {kind} at {' and '.join(sorted(where, key=name_order))}. Next: {command}."
-        looked = sum(seen.shows_contents for seen in self._known.values())
-        return f"I have looked at {looked} places and know of no {kind} there. Next: {command}."
+    def thought(self, view: View, command: str) -> str:
+        """Why it does what it does, from what it sees, holds and remembers.
+
+        Args:
+            view: what it sees now.
+            command: what it does next.
+        """
+        goal, held = self._goal, view.holding
+        if held is not None:
+            return f"I hold {held.name}{self._plan_for(held)}"
+        here = [thing.name for receptacle in view.at_hand for thing in receptacle.contents]
+        seen = next((name for name in here if command.startswith(f"take {name} from ")), "")
+        if seen:
+            return f"I see {seen}"
+        target = self._known_target(view, command)
+        if target:
+            return f"I saw one at {target}"
+        place = command.removeprefix("go to ").removeprefix("open ")
+        return f"No {goal.kind} to take so far; there may be one at {place}"
+
+    def _plan_for(self, held: Thing) -> str:
+        """What is to become of what it holds."""
+        goal = self._goal
+        if held.kind != goal.kind:
+            return ", which is not asked for"
+        if goal.state and goal.state not in held.states:
+            return f", not {goal.state} yet"
+        return f", which wants the light of a {goal.lamp}" if goal.lamp else f", which goes to a {goal.receptacle}"
+
+    def _known_target(self, view: View, command: str) -> str:
+        """The receptacle that a command leads to, if it is known to hold what is wanted and was not just found."""
+        name = command.removeprefix("go to ").removeprefix("open ")
+        known = self._known.get(name)
+        return name if known and any(thing.kind == self._goal.kind for thing in known.contents) else ""
 
     def _believed(self, view: View) -> Household:
         """The household as far as it was seen: as it last was, and empty where it was not."""

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from gtr_envs.alfworld.installed import alfworld_tables
 from gtr_envs.alfworld.rooms import Fixture, Room, object_id
 
 # The thing, in how many of a hundred rooms it occurs, and how many of it there are at most: from one to that many, each
@@ -67,17 +68,13 @@ class PlacedThing:
 @lru_cache(maxsize=1)
 def may_contain() -> dict[str, frozenset[str]]:
     """What may lie in or on each type of receptacle, by alfworld's rules."""
-    from alfworld.gen import constants
-
-    return {kind: frozenset(things) for kind, things in constants.VAL_RECEPTACLE_OBJECTS.items()}
+    return {kind: frozenset(things) for kind, things in alfworld_tables("constants").VAL_RECEPTACLE_OBJECTS.items()}
 
 
 @lru_cache(maxsize=1)
 def may_undergo() -> dict[str, frozenset[str]]:
     """The types of things that are "Heatable", "Coolable", "Cleanable", "Sliceable" or "Toggleable"."""
-    from alfworld.gen import constants
-
-    return {action: frozenset(things) for action, things in constants.VAL_ACTION_OBJECTS.items()}
+    return {action: frozenset(things) for action, things in alfworld_tables("constants").VAL_ACTION_OBJECTS.items()}
 
 
 @lru_cache(maxsize=len(_THINGS))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gtr_envs.alfworld.kept_files import write_whole
 from gtr_envs.errors import GameError, SettingError
 
 TASK_TYPES = (
@@ -94,8 +94,13 @@ def data_root(data: str | Path | None = None) -> Path | None:
     Returns:
         That folder; else the one of the environment variable ALFWORLD_DATA; else the one that alfworld-download fills,
         if it did; else None, which means to play generated rooms.
+
+    Raises:
+        SettingError: if what the user names is no folder's name.
     """
     if data is not None:
+        if not isinstance(data, str | Path) or not str(data).strip():
+            raise SettingError(f"data={data!r}: expected a folder, 'generated', or None; for the current folder '.'")
         return Path(data).expanduser()
     downloads = Path.home() / ".cache" / "alfworld"
     given = os.environ.get("ALFWORLD_DATA")
@@ -207,7 +212,7 @@ def _indexed(folder: Path) -> list[tuple[str, str]]:
     # kept, because a download that is under way would be taken for an empty folder.
     if found:
         with suppress(OSError):
-            _write_index(file, {**key, "games": found})
+            write_whole(file, json.dumps({**key, "games": found}).encode())
     return found
 
 
@@ -220,16 +225,3 @@ def _read_index(file: Path, key: dict[str, Any]) -> list[tuple[str, str]] | None
         return games if strings and games and index == key else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _write_index(file: Path, index: dict[str, Any]) -> None:
-    """Write beside the file, then move it there: another process sees the old index or the new one, never half."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=file.parent, prefix=file.stem, suffix=".part")
-    try:
-        with open(handle, "w", encoding="utf-8") as stream:
-            json.dump(index, stream)
-        os.replace(beside, file)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from gtr_envs.alfworld.furnish import LAMP, PlacedThing, may_contain, may_undergo
-from gtr_envs.alfworld.rooms import OPENABLE, Room, alfworld_file, location_id
+from gtr_envs.alfworld.installed import alfworld_file, alfworld_tables
+from gtr_envs.alfworld.names import mangled, names_of
+from gtr_envs.alfworld.rooms import OPENABLE, Room, location_id
 
 AGENT = "agent1"
-_SIGNS = (("|", "_bar_"), ("-", "_minus_"), ("+", "_plus_"), (".", "_dot_"), (",", "_comma_"))
 _ABILITIES = (("cleanable", "Cleanable"), ("heatable", "Heatable"), ("coolable", "Coolable"))
-
-
-def mangled(object_id: str) -> str:
-    """An id with its signs as words, since the planner's language has no such signs in names."""
-    for sign, word in _SIGNS:
-        object_id = object_id.replace(sign, word)
-    return object_id
 
 
 def names_in_texts(object_ids: Iterable[str]) -> dict[str, str]:
     """The names that a game's texts use, such as "mug 1".
-
-    alfworld numbers the things of a type backwards, in the order of their mangled ids in lower case.
 
     Args:
         object_ids: all things and receptacles of a game.
@@ -32,40 +23,29 @@ def names_in_texts(object_ids: Iterable[str]) -> dict[str, str]:
     Returns:
         The name of each.
     """
-    groups: dict[str, list[str]] = defaultdict(list)
-    for object_id in sorted(object_ids, key=lambda object_id: mangled(object_id).lower()):
-        kind = object_id.split("|")[0].lower()
-        groups[kind + "basin" if object_id.endswith("Basin") else kind].append(object_id)
-    return {
-        object_id: f"{kind} {len(group) - index}"
-        for kind, group in groups.items()
-        for index, object_id in enumerate(group)
-    }
+    ids = {object_id: mangled(object_id).lower() for object_id in object_ids}
+    names = names_of(ids.values())
+    return {object_id: names[one].strip() for object_id, one in ids.items()}
 
 
 @lru_cache(maxsize=1)
 def _declared_types() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The types of things and of receptacles that every problem declares, whether or not the room has them."""
-    from alfworld.gen import constants
-
+    constants = alfworld_tables("constants")
     receptacles = set(constants.STATIC_RECEPTACLES) - {"Bathtub", "Sink"}
     return tuple(sorted(set(constants.OBJECTS_SET) - receptacles)), tuple(sorted(receptacles))
 
 
 def goal_text(task_type: str, target: str, receptacle: str) -> str:
     """The goal of a task in the planner's language, from alfworld's templates."""
-    from alfworld.gen.goal_library import gdict
-
-    template: str = gdict[task_type]["pddl"]
+    template: str = alfworld_tables("goal_library").gdict[task_type]["pddl"]
     return template.replace("#", "-").format(obj=target, recep=receptacle, toggle=LAMP)
 
 
 def task_sentences(task_type: str, target: str, receptacle: str) -> list[str]:
     """How the task can be said, from alfworld's templates."""
-    from alfworld.gen.goal_library import gdict
-
     words = {"obj": target.lower(), "recep": receptacle.lower(), "toggle": LAMP.lower()}
-    return [template.format(**words) for template in gdict[task_type]["templates"]]
+    return [template.format(**words) for template in alfworld_tables("goal_library").gdict[task_type]["templates"]]
 
 
 @lru_cache(maxsize=1)
@@ -158,6 +138,4 @@ def _able(predicate: str, action: str, things: Mapping[str, PlacedThing]) -> lis
 @lru_cache(maxsize=1)
 def _movable() -> frozenset[str]:
     """Things that other things can lie in."""
-    from alfworld.gen import constants
-
-    return frozenset(constants.MOVABLE_RECEPTACLES)
+    return frozenset(alfworld_tables("constants").MOVABLE_RECEPTACLES)

@@ -1,15 +1,15 @@
-"""The plan of the room: a mark for each receptacle where one stands before it, and the agent among them."""
+"""The plan of the room: a mark for each receptacle where one stands before it, and rings where the agent is."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 import numpy as np
-from PIL import ImageColor
 
-from gtr_envs.alfworld.receptacle_shapes import FAMILIES, Box
+from gtr_envs.alfworld.plan_colors import plan_color
+from gtr_envs.alfworld.receptacle_shapes import Box
 from gtr_envs.alfworld.records import PlanMark, View
-from gtr_envs.alfworld.shapes import badge_stamp, receptacle_look, receptacle_stamp, stamp_from
+from gtr_envs.alfworld.shapes import DARK, LIGHT, badge_stamp, receptacle_look, receptacle_stamp, stamp_from
 from gtr_envs.cards.sketch import Color, Sketch, to_pixel
 from gtr_envs.cards.stamps import Stamp, press
 
@@ -18,6 +18,8 @@ HERE, OPENED = (230, 30, 30), (40, 170, 80)
 MARGIN = 4.0
 SMALL_MARK, LARGE_MARK = 9.0, 22.0
 GAP = 1.0
+FRAME = 1.2
+RING, RING_LINE = 16.4, 1.8
 
 Point = tuple[float, float]
 
@@ -36,22 +38,24 @@ def draw_plan(canvas: np.ndarray, view: View, box: Box, size: int, labels: bool,
     paper = _paper(size, box[2] - box[0], box[3] - box[1])
     left, top = to_pixel(box[0], size), to_pixel(box[1], size)
     canvas[top : top + paper.shape[0], left : left + paper.shape[1]] = paper
-    spots, agent = _layout(tuple((mark.x, mark.z) for mark in view.plan), view.agent, box, pictured)
+    spots = plan_spots(view.plan, box, pictured=pictured)
     for mark, (x, y) in zip(view.plan, spots, strict=True):
         tile = _tile_of(mark, size, labels, pictured)
         row, column = to_pixel(y, size), to_pixel(x, size)
         canvas[row : row + tile.shape[0], column : column + tile.shape[1]] = tile
-    if agent is not None:
-        side = SMALL_MARK * 2.1
-        press(canvas, _ring(size, side), to_pixel(agent[0] - side / 2, size), to_pixel(agent[1] - side / 2, size), None)
+    # Marks stand beside their true places where these are too close to each other, so the rings go by the marks.
+    wider = (RING - SMALL_MARK) / 2
+    for mark, (x, y) in zip(view.plan, spots, strict=True):
+        if mark.is_here and not pictured:
+            press(canvas, _ring(size), to_pixel(x - wider, size), to_pixel(y - wider, size), None)
 
 
 @lru_cache(maxsize=16)
-def _ring(size: int, side: float) -> Stamp:
-    """The agent: a ring around where it stands, so that the mark within is seen."""
-    outer, inner = Sketch(side, side, size, None), Sketch(side, side, size, None)
-    outer.disc(side / 2, side / 2, side / 2, HERE)
-    inner.disc(side / 2, side / 2, side * 0.37, HERE)
+def _ring(size: int) -> Stamp:
+    """Where the agent stands: a ring around a small mark, which is seen within."""
+    outer, inner = Sketch(RING, RING, size, None), Sketch(RING, RING, size, None)
+    outer.disc(RING / 2, RING / 2, RING / 2, HERE)
+    inner.disc(RING / 2, RING / 2, RING / 2 - RING_LINE, HERE)
     keep = 255 - inner.array()[..., 3:].astype(np.uint16)
     return stamp_from((outer.array() * keep // 255).astype(np.uint8))
 
@@ -63,21 +67,23 @@ def _paper(size: int, width: float, height: float) -> np.ndarray:
     return sketch.array()
 
 
+def plan_spots(marks: tuple[PlanMark, ...], box: Box, *, pictured: bool) -> tuple[Point, ...]:
+    """The left upper corner of each mark in canvas coordinates, for a plan in this box of the canvas."""
+    return _layout(tuple((mark.x, mark.z) for mark in marks), box, pictured)
+
+
 @lru_cache(maxsize=256)
-def _layout(
-    points: tuple[Point, ...], agent: Point | None, box: Box, pictured: bool
-) -> tuple[tuple[Point, ...], Point | None]:
-    """The left upper corners of the marks and the agent's place, in canvas coordinates.
+def _layout(points: tuple[Point, ...], box: Box, pictured: bool) -> tuple[Point, ...]:
+    """The left upper corners of the marks, in canvas coordinates.
 
     A mark goes to the free cell of a grid that is nearest to its true place, so that none covers another.
     """
     side = LARGE_MARK if pictured else SMALL_MARK
     left, top, right, bottom = box[0] + MARGIN, box[1] + MARGIN, box[2] - MARGIN, box[3] - MARGIN
-    known = [*points, agent] if agent is not None else list(points)
-    if not known:
-        return (), None
-    low_x, high_x = min(x for x, _ in known), max(x for x, _ in known)
-    low_z, high_z = min(z for _, z in known), max(z for _, z in known)
+    if not points:
+        return ()
+    low_x, high_x = min(x for x, _ in points), max(x for x, _ in points)
+    low_z, high_z = min(z for _, z in points), max(z for _, z in points)
     scale = min((right - left - side) / max(high_x - low_x, 1.0), (bottom - top - side) / max(high_z - low_z, 1.0))
 
     def corner(x: float, z: float) -> Point:
@@ -94,28 +100,23 @@ def _layout(
         if spot in free:
             free.remove(spot)
         corners.append(spot)
-    if agent is None:
-        return tuple(corners), None
-    x, y = corner(*agent)
-    return tuple(corners), (x + side / 2, y + side / 2)
+    return tuple(corners)
 
 
 def _tile_of(mark: PlanMark, size: int, labels: bool, pictured: bool) -> np.ndarray:
-    kind = mark.kind if pictured else ""
-    family = receptacle_look(mark.kind).family
-    return _tile(family, kind, mark.number if labels else "", mark.is_here, mark.visited, mark.seen_open, size)
+    number = mark.number if labels else ""
+    return _tile(mark.kind, pictured, number, mark.visited, mark.seen_open, size)
 
 
 @lru_cache(maxsize=4096)
-def _tile(family: str, kind: str, number: str, is_here: bool, visited: bool, seen_open: bool, size: int) -> np.ndarray:
-    """A mark: filled before it is visited, white within a frame after, green below when opened, red-framed here."""
-    side = LARGE_MARK if kind else SMALL_MARK
-    red, green, blue = ImageColor.getrgb(FAMILIES[family])[:3]
-    color: Color = (red, green, blue)
-    ground, letter = ((255, 255, 255), color) if visited else (color, (255, 255, 255))
+def _tile(kind: str, pictured: bool, number: str, visited: bool, seen_open: bool, size: int) -> np.ndarray:
+    """A mark in the colour of its kind: filled until it is visited, then white in a frame, green below if open."""
+    side = LARGE_MARK if pictured else SMALL_MARK
+    color: Color = plan_color(kind)
+    ground, letter = ((255, 255, 255), DARK) if visited else (color, LIGHT)
     sketch = Sketch(side, side, size, PAPER)
-    sketch.frame((0, 0, side, side), 0, ground, HERE if is_here else color, 1.8 if is_here else 1.0)
-    if kind:
+    sketch.frame((0, 0, side, side), 0, ground, color, FRAME)
+    if pictured:
         picture = sketch.array().copy()
         _add_picture(picture, kind, number, size)
         return picture

@@ -13,14 +13,12 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gtr_envs.alfworld.games import check_split
-from gtr_envs.errors import GameError, MissingExtraError
+from gtr_envs.alfworld.installed import alfworld_file
 
 ROOM_KINDS = ("Kitchen", "LivingRoom", "Bedroom", "Bathroom")
 # The floor plans on which ALFRED's own unseen splits, for validation and for testing, were recorded. Holding out these
@@ -130,23 +128,6 @@ def object_id(kind: str, position: tuple[int, int, int]) -> str:
 def location_id(stand: Point, rotation: int, horizon: int) -> str:
     """The data set's name of a place: quarters of a metre, quarters of a turn, and the angle that one looks down."""
     return f"loc|{stand[0] // _GRID}|{stand[1] // _GRID}|{rotation // 90}|{horizon}"
-
-
-def alfworld_file(*parts: str) -> Path:
-    """A file that is part of the alfworld package.
-
-    Raises:
-        MissingExtraError: if alfworld is not installed.
-        GameError: if that file is not where alfworld 0.4.2 has it.
-    """
-    # Found without importing it, which would make a folder in the user's home and set ALFWORLD_DATA.
-    package = find_spec("alfworld")
-    if package is None or package.origin is None:
-        raise MissingExtraError("ALFWorld needs alfworld: pip install 'gtr-bench[alfworld]'")
-    file = Path(package.origin).parent.joinpath(*parts)
-    if not file.is_file():
-        raise GameError(f"alfworld is incomplete, {file} is missing: pip install --force-reinstall alfworld==0.4.2")
-    return file
 
 
 @lru_cache(maxsize=128)

@@ -15,9 +15,12 @@ from typing import Any, NoReturn
 import numpy as np
 from PIL import Image
 
+from gtr_envs.alfworld.choice import GENERATED
+from gtr_envs.alfworld.commands import Actions
 from gtr_envs.alfworld.engine import EngineState
-from gtr_envs.alfworld.env import GENERATED, MOST_COMMANDS, Actions, ALFWorldEnv, CutOff, IllegalRule, RewardKind
+from gtr_envs.alfworld.env import ALFWorldEnv, IllegalRule
 from gtr_envs.alfworld.games import DATA_FOLDER, data_root
+from gtr_envs.alfworld.rules import CutOff, RewardKind
 from gtr_envs.errors import GameError, MissingExtraError, SettingError
 from gtr_envs.options import checked_options
 
@@ -83,7 +86,7 @@ class ALFWorldThorEnv(ALFWorldEnv):
         actions: Actions = "text",
         reward: RewardKind = "gtr",
         illegal: IllegalRule = "continue",
-        max_steps: int = 50,
+        max_steps: int | None = None,
         cut_off: CutOff = "steps",
         image_size: int = FRAME_SIZE,
         render_mode: str | None = None,
@@ -125,10 +128,10 @@ class ALFWorldThorEnv(ALFWorldEnv):
             MissingExtraError: if a package or the X server is missing.
             GameError: if the data set is missing, or THOR fails.
         """
+        self._playing, self._played = False, {}
         if checked_options(options):
             raise SettingError(f"reset options {options!r}: gtr/ALFWorldThor-v0 has none")
         super(ALFWorldEnv, self).reset(seed=seed)
-        self._playing = False
         number = int(self.np_random.integers(2**31))
         self._random_state = random.Random(number).getstate()
         if self._thor is None:
@@ -137,10 +140,10 @@ class ALFWorldThorEnv(ALFWorldEnv):
         # alfworld takes a game that is evaluated out of its list: the same seed would play another one later.
         self._thor.json_file_list = list(self._files)
         said, infos = self._play(self._thor.reset)
-        self._played = {"gamefile": str(infos["extra.gamefile"][0]), "commands": []}
+        self._played = {"gamefile": str(infos["extra.gamefile"][0])}
         self._task = said[0].rpartition(_TASK)[2].strip().removesuffix(".")
         self._task_type = str(self._thor.envs[0].traj_data["task_type"])
-        self._steps, self._repeats, self._last = 0, 0, ""
+        self._start_counting()
         self._read(said, infos)
         self._playing = True
         return self._picture(), self._info(illegal=False)
@@ -151,11 +154,11 @@ class ALFWorldThorEnv(ALFWorldEnv):
         self._files = sorted(self._thor.json_file_list)  # as it is, the order is that of the file system
         if not self._files:
             self.close()
-            raise GameError(f"alfworld found no games of the split {self.split}: {_DOWNLOAD}")
+            raise GameError(f"alfworld found no games of the split {self.games.split}: {_DOWNLOAD}")
 
     def _do(self, command: str) -> None:
         said, _, _, infos = self._play(self._thor.step, [command])
-        self._played["commands"].append(command)
+        self._done += (command,)
         self._read(said, infos)
 
     def _read(self, said: Any, infos: Mapping[str, Any]) -> None:
@@ -208,21 +211,7 @@ class ALFWorldThorEnv(ALFWorldEnv):
         return self._frame.copy()
 
     def _info(self, illegal: bool) -> dict[str, Any]:
-        commands = self._said.admissible_commands
-        mask = np.zeros(MOST_COMMANDS, np.int8)
-        mask[: len(commands)] = 1
-        return {
-            "task": self._task,
-            "task_type": self._task_type,
-            "admissible_commands": commands,
-            "action_mask": mask,
-            "feedback": self._said.feedback,
-            "history": tuple(self._played["commands"]),
-            "won": self._said.won,
-            "goal_condition_success_rate": self._rate,
-            "gamefile": self._played["gamefile"],
-            "illegal": illegal,
-        }
+        return self._what_is_known(illegal)
 
     def close(self) -> None:
         """Stop THOR. A reset starts it again."""

@@ -11,11 +11,10 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -23,10 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from gtr_envs.alfworld.games import cache_folder
+from gtr_envs.alfworld.kept_files import prune, write_whole
+from gtr_envs.errors import GameError
 
-FORMAT = 1
+FORMAT = 2
 LARGEST_CACHE = 512 * 1024 * 1024  # bytes
 _PRUNE_EVERY = 64  # writes
+# The task that the planner's translator writes instead of one that is decided before the first command.
+_DUMMY = "Atom dummy(val1)"
 _translating = threading.Lock()
 _writes = 0
 
@@ -58,6 +61,9 @@ def translation_of(domain: str, problem: str) -> Translation:
     Args:
         domain: the text of the PDDL domain.
         problem: the text of the PDDL problem.
+
+    Raises:
+        GameError: if there is nothing to play for, the goal being out of reach or reached.
     """
     path = cache_folder() / "translations" / f"{_key(domain, problem)}.z"
     found = _read(path)
@@ -68,11 +74,17 @@ def translation_of(domain: str, problem: str) -> Translation:
 
 
 def translate(domain: str, problem: str) -> Translation:
-    """Translate a problem, without looking anywhere."""
+    """Translate a problem, without looking anywhere.
+
+    Raises:
+        GameError: if there is nothing to play for, the goal being out of reach or reached.
+    """
     import fast_downward
 
     with _translating, _argv_restored():
         task, sas = fast_downward.pddl2sas(domain, problem)
+    if _DUMMY in sas:
+        raise GameError("its goal is out of reach, or reached from the start, as the planner's translator found")
     facts = [fact for fact in map(_fact, task.init) if fact is not None]
     return Translation(
         sas,
@@ -114,40 +126,37 @@ def _key(domain: str, problem: str) -> str:
     return hashlib.sha256("\0".join((_version(), domain, problem)).encode()).hexdigest()[:40]
 
 
+def _packed(translation: Translation) -> bytes:
+    """The content of a file: a checksum in hexadecimal digits, and what it is of."""
+    said = json.dumps(asdict(translation)).encode()
+    return zlib.compress(_checksum(said) + said, 6)
+
+
+def _checksum(said: bytes) -> bytes:
+    return hashlib.sha256(said).hexdigest().encode()
+
+
 def _read(path: Path) -> Translation | None:
+    """What a file holds, if it is just as it was written: the planner's library crashes on half a task."""
     try:
-        found = Translation(**json.loads(zlib.decompress(path.read_bytes())))
-        os.utime(path)  # used now
+        whole = zlib.decompress(path.read_bytes())
+        digits = len(_checksum(b""))
+        if whole[:digits] != _checksum(whole[digits:]):
+            return None
+        found = Translation(**json.loads(whole[digits:]))
     except (OSError, ValueError, TypeError, zlib.error):
         return None
+    with suppress(OSError):  # who may read it may not be allowed to say so
+        os.utime(path)  # used now
     return found
 
 
 def _write(path: Path, translation: Translation) -> None:
     global _writes
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            file.write(zlib.compress(json.dumps(asdict(translation)).encode(), 6))
-        os.replace(file.name, path)
+        write_whole(path, _packed(translation))
     except OSError:
         return  # a full or read-only disk costs time, not the game
     _writes += 1
     if _writes % _PRUNE_EVERY == 1:
         prune(path.parent, LARGEST_CACHE)
-
-
-def prune(folder: Path, most: int) -> None:
-    """Delete what was not used for longest until the folder holds at most so many bytes."""
-    entries = []
-    for path in folder.iterdir():
-        try:
-            entries.append((path.stat().st_mtime, path.stat().st_size, path))
-        except OSError:
-            continue  # another process was quicker
-    total = sum(size for _, size, _ in entries)
-    for _, size, path in sorted(entries):
-        if total <= most:
-            return
-        path.unlink(missing_ok=True)
-        total -= size

@@ -12,8 +12,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from gtr_envs.alfworld.draw import draw_view
-from gtr_envs.alfworld.receptacle_shapes import FAMILIES, RECEPTACLES
+from gtr_envs.alfworld.draw import PLAN, draw_view
+from gtr_envs.alfworld.plan import RING, SMALL_MARK, plan_spots
+from gtr_envs.alfworld.plan_colors import plan_color
+from gtr_envs.alfworld.receptacle_shapes import RECEPTACLES
 from gtr_envs.alfworld.records import CLEAN, COOL, HOT, ON, SLICED, PlanMark, Receptacle, Thing, View
 from gtr_envs.alfworld.thing_shapes import THINGS
 from gtr_envs.errors import SettingError
@@ -76,7 +78,6 @@ def test_every_kind_is_in_the_tables() -> None:
     assert set(PICKUPS.split(" ")) <= set(THINGS)
     assert set(FURNITURE) == set(RECEPTACLES)
     assert {kind for kind, look in RECEPTACLES.items() if look.closed} == set(OPENABLE)
-    assert {look.family for look in RECEPTACLES.values()} <= set(FAMILIES)
 
 
 @pytest.mark.parametrize("size", [112, 300])
@@ -241,7 +242,54 @@ def test_the_plan_tells_what_is_known() -> None:
         assert changed(one, other) >= 6
     for one, other in combinations(pictures[1::2], 2):
         assert changed(one, other) >= 6
-    assert changed(draw_view(start), draw_view(replace(start, agent=(0.0, 2.0)))) > 20
+
+
+# The kinds of receptacles that real and generated rooms have, by the kind of room.
+ROOMS = {
+    "kitchen": "cabinet coffeemachine countertop diningtable drawer fridge garbagecan microwave safe shelf sidetable "
+    "sinkbasin stoveburner toaster",
+    "living room": "armchair cabinet coffeetable desk diningtable drawer dresser garbagecan ottoman safe shelf "
+    "sidetable sofa tvstand",
+    "bedroom": "armchair bed cabinet coffeetable countertop desk diningtable drawer dresser garbagecan laundryhamper "
+    "safe shelf sidetable",
+    "bathroom": "bathtubbasin cabinet cart countertop drawer dresser garbagecan handtowelholder shelf sidetable "
+    "sinkbasin toilet toiletpaperhanger towelholder",
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_kinds_of_one_room_have_colours_of_their_own_on_the_plan(room: str) -> None:
+    colors = {kind: np.array(plan_color(kind)) for kind in [*ROOMS[room].split(" "), "gizmo"]}
+    for one, other in combinations(colors, 2):
+        assert np.linalg.norm(colors[one] - colors[other]) >= 60, (one, other)
+    for red in ((230, 30, 30), (40, 170, 80)):  # where the agent stands, what it opened
+        assert all(np.linalg.norm(color - red) >= 60 for color in colors.values())
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("visited", [True, False])
+def test_a_cabinet_and_a_drawer_differ_on_the_small_plan(visited: bool, labels: bool) -> None:
+    marks = [PlanMark(f"{kind} 1", kind, 1.0, 1.0, visited=visited) for kind in ("cabinet", "drawer", "fridge")]
+    here = receptacle("bed")
+    pictures = [draw_view(replace(view(here), plan=(mark,)), 300, labels) for mark in marks]
+    for one, other in combinations(pictures, 2):
+        assert changed(one, other) >= 30
+
+
+@pytest.mark.parametrize("size", [112, 300])
+def test_the_ring_is_around_the_mark_of_what_is_at_hand(size: int) -> None:
+    # So close to each other that most marks stand beside their true places.
+    crowd = [PlanMark(f"cabinet {number}", "cabinet", number % 5 * 0.1, number // 5 * 0.1) for number in range(40)]
+    spots = plan_spots(tuple(crowd), PLAN, pictured=False)
+    for index in (0, 17, 39):
+        marks = (*crowd[:index], replace(crowd[index], is_here=True), *crowd[index + 1 :])
+        with_ring, without = (
+            draw_view(replace(view(receptacle("bed")), plan=plan), size, False) for plan in (marks, tuple(crowd))
+        )
+        rows, columns = np.nonzero((with_ring != without).any(axis=2))
+        middle = np.array([columns.min() + columns.max() + 1, rows.min() + rows.max() + 1]) / 2 * 300 / size
+        assert np.abs(middle - (np.array(spots[index]) + SMALL_MARK / 2)).max() < 2
+        assert (columns.max() - columns.min()) * 300 / size <= RING + 3
 
 
 def test_a_room_of_any_shape_has_a_plan() -> None:

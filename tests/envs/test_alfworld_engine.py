@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 
 from gtr_envs.alfworld import translation
 from gtr_envs.alfworld.engine import Engine, EngineState, read_content
+from gtr_envs.alfworld.generate import generate_game, write_game
 from gtr_envs.alfworld.grammar import value_of
+from gtr_envs.alfworld.kept_files import prune, write_whole
 from gtr_envs.errors import ActionError, GameError, MissingExtraError
 
 pytest.importorskip("alfworld", reason="the extra alfworld is not installed")
@@ -77,11 +80,18 @@ def textworld_env(path: Path) -> Any:
     return env
 
 
-@needs_games
+GENERATED = ("pick_cool_then_place_in_recep", "look_at_obj_in_light", "pick_two_obj_and_place")
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="textworld itself cannot play on Python 3.13")
-@pytest.mark.parametrize("name", [MUG_TO_CABINET, BOOK_AT_LAMP])
-def test_whole_transcripts_are_those_of_the_engine_as_installed(name: str) -> None:
-    path = game_path(name)
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=needs_games) for name in (MUG_TO_CABINET, BOOK_AT_LAMP)), *GENERATED]
+)
+def test_whole_transcripts_are_those_of_the_engine_as_installed(name: str, tmp_path: Path) -> None:
+    if name in GENERATED:
+        path = write_game(tmp_path, generate_game(np.random.default_rng(len(name)), "valid_unseen", name))
+    else:
+        path = game_path(name)
     engine, oracle = Engine(), textworld_env(path)
     ours, theirs = engine.reset(path), oracle.reset()
     assert of_ours(ours) == of_textworld(theirs)
@@ -179,12 +189,67 @@ def test_a_damaged_or_missing_translation_is_made_again(tmp_path: Path, monkeypa
     assert json.dumps(translation.translation_of(*texts).facts) == json.dumps(made.facts)
 
 
-def test_the_cache_forgets_what_was_not_used_for_longest(tmp_path: Path) -> None:
+def test_an_entry_of_another_shape_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTR_CACHE", str(tmp_path))
+    game = generate_game(np.random.default_rng(0)).game
+    texts = game["pddl_domain"], game["pddl_problem"]
+    made = translation.translation_of(*texts)
+    (entry,) = (tmp_path / "translations").iterdir()
+    whole = entry.read_bytes()
+    said = json.loads(zlib.decompress(whole)[64:])
+    half = {**said, "sas": said["sas"][: len(said["sas"]) // 2]}  # the planner's library would crash
+    for other in ([1], None, {**said, "sas": 3}, {**said, "facts": [["a"]]}, {**said, "objects": None}, half):
+        for digits in (b"", b"0" * 64):
+            entry.write_bytes(zlib.compress(digits + json.dumps(other).encode()))
+            assert translation.translation_of(*texts) == made
+            assert entry.read_bytes() == whole
+
+
+def test_a_cache_that_one_may_read_but_not_write_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTR_CACHE", str(tmp_path))
+    game = generate_game(np.random.default_rng(0)).game
+    texts = game["pddl_domain"], game["pddl_problem"]
+    translation.translation_of(*texts)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(translation.os, "utime", refuse)
+    monkeypatch.setattr(translation, "write_whole", refuse)
+    monkeypatch.setattr(translation, "translate", lambda *_: pytest.fail("it is in the cache"))
+    translation.translation_of(*texts)
+
+
+def test_the_cache_forgets_what_was_not_used_for_longest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for age in range(5):
         (tmp_path / f"{age}.z").write_bytes(b"x" * 100)
         os.utime(tmp_path / f"{age}.z", (1000 - age, 1000 - age))
-    translation.prune(tmp_path, 250)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.z", "1.z"]
+    (tmp_path / "folder").mkdir()
+    os.utime(tmp_path / "folder", (1, 1))
+    unlink = Path.unlink
+
+    def refuse_one(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "4.z":  # another user's
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse_one)
+    prune(tmp_path, 250)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.z", "4.z", "folder"]
+    prune(tmp_path / "nowhere", 250)
+
+
+def test_a_kept_file_can_be_read_by_all_whom_the_umask_allows_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_whole(tmp_path / "folder" / "one.z", b"content")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "folder" / "one.z").stat().st_mode & 0o777 == 0o644
+    (tmp_path / "two.z").mkdir()
+    with pytest.raises(OSError, match=r"two\.z"):
+        write_whole(tmp_path / "two.z", b"content")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "two.z"]
 
 
 def reset_in_a_process(arguments: tuple[str, str]) -> str:

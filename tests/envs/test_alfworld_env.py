@@ -20,7 +20,8 @@ from gymnasium.utils.env_checker import check_env
 pytest.importorskip("alfworld", reason="the extra alfworld is not installed")
 pytest.importorskip("textworld", reason="the extra alfworld is not installed")
 
-from gtr_envs.alfworld.env import MOST_COMMANDS, ALFWorldEnv, same_command
+from gtr_envs.alfworld.commands import LONGEST_COMMAND, MOST_COMMANDS, same_command
+from gtr_envs.alfworld.env import ALFWorldEnv
 from gtr_envs.alfworld.games import SPLITS, TASK_TYPES
 from gtr_envs.alfworld.solver import next_command
 from gtr_envs.episode import StopReason, play
@@ -134,7 +135,14 @@ def test_an_illegal_command_costs_one_and_changes_nothing() -> None:
     assert said["illegal"]
     assert (after == frame).all()
     assert said["admissible_commands"] == info["admissible_commands"]
-    assert said["history"] == ()
+    assert said["feedback"] == "Nothing happens."
+    assert said["history"] == ("go to the moon",)
+    # The next prompt is another one, and a command of any length does not fill it.
+    long = env.step("go " * 500)[4]["history"][-1]
+    assert len(long) == LONGEST_COMMAND
+    legal = env.step(info["admissible_commands"][0])[4]
+    assert legal["feedback"] != "Nothing happens."
+    assert legal["history"] == ("go to the moon", long, info["admissible_commands"][0])
 
 
 def test_an_illegal_command_plays_a_random_one_if_asked_to() -> None:
@@ -142,7 +150,9 @@ def test_an_illegal_command_plays_a_random_one_if_asked_to() -> None:
     env.reset(seed=1)
     said = env.step("go to the moon")[4]
     assert said["illegal"]
-    assert len(said["history"]) == 1
+    assert said["feedback"] != "Nothing happens."
+    assert said["history"] == ("go to the moon",)
+    assert len(said["views"]) == 2
 
 
 def test_commands_by_index() -> None:
@@ -169,9 +179,14 @@ def test_commands_by_index() -> None:
         ("move mug 1 to shelf 2", ["move mug 1 to shelf 2"], "move mug 1 to shelf 2"),
         ("move mug 1 to shelf 2", ["move mug 1 to shelf 21"], None),
         ("look", ["inventory"], None),
+        ("GO TO Shelf 2", ["go to shelf 2"], "go to shelf 2"),
+        ("Put Mug 1 In/On Shelf 2", ["move mug 1 to shelf 2"], "move mug 1 to shelf 2"),
+        ("take cd 1 from desk 1", ["take CD 1 from desk 1"], "take CD 1 from desk 1"),
     ],
 )
-def test_both_words_for_putting_are_understood(command: str, admissible: list[str], same: str | None) -> None:
+def test_both_words_for_putting_are_understood_and_capitals(
+    command: str, admissible: list[str], same: str | None
+) -> None:
     assert same_command(command, admissible) == same
 
 
@@ -197,11 +212,15 @@ def test_a_copy_in_mid_episode_goes_on_alike_and_apart(copier: Any) -> None:
     _, info = env.reset(seed=5)
     for _ in range(2):
         info = env.step(next_command(info["goal"], info["household"], info["admissible_commands"]))[4]
+    # What was given but not played is known to the copy, too, and is not played by it.
+    info = env.step("go to the moon")[4]
     twin, untouched = copier(env), copier(env)
+    assert twin._info(True)["feedback"] == "Nothing happens."
     command = next_command(info["goal"], info["household"], info["admissible_commands"])
     said = env.step(command)
     assert equal_said(said, twin.step(command))
     assert equal_said(said, untouched.step(command))
+    assert len(said[4]["history"]) == 4
     assert equal_said(env.reset(), twin.reset())
 
 
@@ -251,6 +270,54 @@ def test_vector_environments_in_one_process_and_in_several_say_the_same() -> Non
     several.close()
 
 
+# Which game comes next.
+
+DRAWN = [
+    "generated/train/pick_cool_then_place_in_recep-Pan-None-Cabinet-2/2937467307694268567",
+    "generated/train/pick_cool_then_place_in_recep-Apple-None-CounterTop-22/2360360630558964031",
+    "generated/train/pick_clean_then_place_in_recep-Cloth-None-GarbageCan-417/1206473021768521264",
+    "generated/train/pick_cool_then_place_in_recep-Tomato-None-SinkBasin-2/1376547432707316825",
+]
+DRAWN_OF_SEVEN = [
+    "generated/valid_unseen/pick_heat_then_place_in_recep-Tomato-None-Fridge-10/1",
+    "generated/valid_unseen/pick_cool_then_place_in_recep-Pot-None-DiningTable-9/5",
+]
+
+
+def test_seeds_draw_the_games_that_they_always_drew() -> None:
+    env = made(image_size=64)
+    files = [env.reset(seed=seed)[1]["gamefile"] for seed in (0, 1, 2, None)]
+    assert files == DRAWN
+    few = made(image_size=64, num_games=7, split="valid_unseen")
+    assert [few.reset(seed=seed)[1]["gamefile"] for seed in (0, 1)] == DRAWN_OF_SEVEN
+
+
+def test_in_order_of_the_seeds_each_game_is_played_once() -> None:
+    env = made(image_size=64, num_games=3, order="seed")
+    first = 10_000_000_000 // 3 * 3
+    files = [env.reset(seed=first + index)[1]["gamefile"] for index in range(3)]
+    assert [file.rpartition("/")[2] for file in files] == ["0", "1", "2"]
+    # Without a seed the next one comes, also in a copy.
+    assert env.reset(seed=4)[1]["gamefile"] == files[1]
+    twin = copy.deepcopy(env)
+    for each in (env, twin):
+        assert [each.reset()[1]["gamefile"] for _ in range(2)] == [files[2], files[0]]
+    # They are those that are drawn otherwise, and a game that is asked for by its path changes nothing.
+    drawn = made(image_size=64, num_games=3)
+    assert {drawn.reset(seed=seed)[1]["gamefile"] for seed in range(12)} == set(files)
+    with pytest.raises(GameError):
+        env.reset(options={"game": "nowhere"})
+    assert env.reset()[1]["gamefile"] == files[1]
+
+
+@needs_games
+def test_in_order_of_the_seeds_each_game_of_the_data_set_is_played_once() -> None:
+    env = ALFWorldEnv(data=GAMES, split="valid_seen", image_size=64, num_games=4, order="seed")
+    files = [env.reset(seed=10_000_000_000 + index)[1]["gamefile"] for index in range(4)]
+    assert len(set(files)) == 4
+    assert env.reset(seed=10_000_000_004)[1]["gamefile"] == files[0]
+
+
 # Bad input.
 
 
@@ -264,6 +331,13 @@ def test_vector_environments_in_one_process_and_in_several_say_the_same() -> Non
         ({"reward": 1}, "reward=1"),
         ({"max_steps": 0}, "max_steps=0"),
         ({"image_size": 3}, "image_size=3"),
+        ({"order": "file"}, "order='file': expected one of 'random', 'seed'"),
+        ({"order": "seed"}, "order='seed' with generated rooms, which have no end: .* num_games=100"),
+        ({"data": 3}, "data=3: expected a folder"),
+        ({"data": b"x"}, "data=b'x': expected a folder"),
+        ({"data": ""}, r"data='': expected a folder.*for the current folder '\.'"),
+        ({"cut_off": "paper", "max_steps": 3}, "max_steps=3 with cut_off='paper', .* step 40: leave out one"),
+        ({"cut_off": "paper", "max_steps": 50}, "max_steps=50 with cut_off='paper'"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
@@ -280,6 +354,9 @@ def test_missing_and_broken_games_are_named(tmp_path: Path) -> None:
         made().reset(options={"game": tmp_path / "none.tw-pddl"})
     with pytest.raises(SettingError, match="the only one is 'game'"):
         made().reset(options={"room": 3})
+    for game in (5, None, "", {"grammar": ""}, b"game.tw-pddl"):
+        with pytest.raises(SettingError, match=r"reset option game=.*: expected the path of a game\.tw-pddl"):
+            made().reset(options={"game": game})
 
 
 def test_a_command_that_is_no_text_and_a_step_too_early_are_named() -> None:

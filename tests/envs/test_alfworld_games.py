@@ -243,11 +243,11 @@ class TestGenerator:
             load_room(99)
 
     def test_a_missing_alfworld_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from gtr_envs.alfworld import rooms
+        from gtr_envs.alfworld import installed
 
-        monkeypatch.setattr(rooms, "find_spec", lambda name: None)
+        monkeypatch.setattr(installed, "find_spec", lambda name: None)
         with pytest.raises(MissingExtraError, match=r"pip install 'gtr-bench\[alfworld\]'"):
-            rooms.alfworld_file("data", "alfred.pddl")
+            installed.alfworld_file("data", "alfred.pddl")
 
     @pytest.mark.parametrize(("split", "task_type"), list(product(SPLITS, TASK_TYPES)))
     def test_every_type_in_every_split(self, split: str, task_type: str) -> None:

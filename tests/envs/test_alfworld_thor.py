@@ -173,14 +173,16 @@ def test_an_illegal_command_is_not_sent() -> None:
     env, stand_in = made()
     frame, _ = env.reset(seed=1)
     after, reward, terminated, truncated, info = env.step(WAY[2])
-    assert (reward, terminated, truncated, info["illegal"], info["history"]) == (-1, False, False, True, ())
+    assert (reward, terminated, truncated, info["illegal"], info["history"]) == (-1, False, False, True, (WAY[2],))
+    assert info["feedback"] == "Nothing happens."
     assert (after == frame).all()
     assert stand_in.commands == []
     env, stand_in = made(illegal="random")
     env.reset(seed=1)
     info = env.step("fly")[4]
     assert info["illegal"]
-    assert info["history"] == tuple(stand_in.commands) != ()
+    assert info["history"] == ("fly",)
+    assert len(stand_in.commands) == 1
 
 
 @pytest.mark.parametrize("command", ["move mug 1 to desk 1", "put mug 1 on desk 1", "put  mug 1 in/on desk 1"])
@@ -215,6 +217,8 @@ def test_cut_offs() -> None:
     steps = [env.step("look") for _ in range(5)]
     assert [step[3] for step in steps] == [False] * 4 + [True]
     assert steps[-1][1] == -3
+    with pytest.raises(SettingError, match="leave out one"):
+        made(cut_off="paper", max_steps=50)
 
 
 def test_the_same_seed_plays_the_same_game_and_the_global_generator_is_left_alone() -> None:

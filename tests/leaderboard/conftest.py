@@ -16,6 +16,27 @@ from leaderboard.evaluate import evaluate
 from leaderboard.summary import Result
 
 POINTS24 = "gtr/Points24-v0"
+ALFWORLD = "gtr/ALFWorld-v0"
+
+
+def add_broken_game(root: Path, task: str, split: str = "train") -> Path:
+    """A game of the ALFWorld data set's layout with nothing in it to play: it is found, and crashes at its start."""
+    folder = root / "json_2.1.1" / split / task / "trial_A"
+    folder.mkdir(parents=True)
+    (folder / "game.tw-pddl").write_text("{oops [/b]")
+    (folder.parent.parent / f".{task}").touch()  # a split's folder that changed is looked through again
+    return folder / "game.tw-pddl"
+
+
+@pytest.fixture
+def data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set of two games of train and one of valid_seen, all of them broken."""
+    monkeypatch.setenv("GTR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    for task in ("pick_and_place_simple-Mug-None-SideTable-329", "look_at_obj_in_light-Book-None-DeskLamp-328"):
+        add_broken_game(tmp_path / "data", task)
+    add_broken_game(tmp_path / "data", "pick_and_place_simple-Mug-None-SideTable-329", "valid_seen")
+    return tmp_path / "data"
 
 
 class SayingPolicy:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderboard import cli
+from leaderboard import cli, cli_parts
 from leaderboard.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +46,15 @@ MISTAKES = {
     "unknown environment": (["eval", "--agent", "random", "--env", "gtr/Chess-v0"], "gtr/Points24-v0"),
     "unknown split": (["eval", "--agent", "random", "--split", "dev"], "'train'"),
     "unknown hands": (["eval", "--agent", "random", "--hands", "odd"], "'solvable'"),
+    "hands where there are none": (
+        ["eval", "--agent", "random", "--env", "gtr/Blackjack-v0", "--hands", "solvable"],
+        "gtr/Blackjack-v0 has no option 'hands'; its options: image_size, invalid, natural, sab, theme",
+    ),
+    "one of two agents unknown": (["eval", "--agent", "random", "--agent", "nobody"], "unknown agent 'nobody'"),
+    "one name for two agents": (
+        ["eval", "--agent", "random", "--agent", "expert", "--name", "me"],
+        "--name 'me' with 2",
+    ),
     "no episodes": (["eval", "--agent", "random", "-n", "0"], "choose 1 to"),
     "not a number": (["eval", "--agent", "random", "-n", "many"], "--episodes"),
     "no temperature": (["eval", "--agent", "random", "--temperature", "0"], "--greedy"),
@@ -89,6 +98,33 @@ def test_another_run_in_the_folder_is_left_alone(tmp_path: Path, capsys: pytest.
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_several_agents_are_evaluated_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agents = ["--agent", "random", "--agent", "expert", "--agent", "random"]
+    assert main(["eval", *agents, "-n", "2", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("random on gtr/Points24-v0") == printed.count("expert on gtr/Points24-v0") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["expert", "random"]
+
+
+def test_crashed_episodes_are_explained_and_end_with_code_1(
+    tmp_path: Path, data_set: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALFWORLD_DATA", str(data_set))
+    start = ["eval", "--agent", "random", "--env", "gtr/ALFWorld-v0", "-n", "2", "--out", str(tmp_path / "results")]
+    assert main(start) == 1
+    output = capsys.readouterr()
+    assert "random on gtr/ALFWorld-v0, split train, strict data=alfworld rules" in output.out
+    assert "2 crashed" in output.out
+    assert "first crash" in output.out
+    assert "nan" not in output.out
+    assert "note: 2 of 2 episodes crashed, the first with GameError: the game" in output.err
+    assert main(start) == 1
+    monkeypatch.delenv("ALFWORLD_DATA")
+    page = tmp_path / "page.html"
+    assert main(["leaderboard", str(tmp_path / "results"), "--page", str(page)]) == 0
+    assert "nan" not in page.read_text().lower()
+
+
 def test_an_unfinished_evaluation_is_left_out_with_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for agent in ("random", "expert"):
         assert main(["eval", "--agent", agent, "-n", "3", "--out", str(tmp_path)]) == 0
@@ -113,7 +149,7 @@ def test_ctrl_c_says_how_to_go_on(
 
 
 def test_a_missing_library_names_the_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(cli_parts, "find_spec", lambda name: None)
     assert main(["eval", "--agent", "random"]) == 2
     assert "pip install 'gtr-bench[eval]'" in capsys.readouterr().err
     assert main(["train", "--out", "x"]) == 2
@@ -127,6 +163,13 @@ def test_a_fault_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("gtr_envs.experts.RandomPolicy.act", fail)
     with pytest.raises(ZeroDivisionError):
         main(["eval", "--agent", "random", "-n", "2", "--out", str(tmp_path)])
+
+
+def test_training_ends_with_an_evaluation_that_its_environment_has() -> None:
+    assert cli.what_to_evaluate("gtr/Points24-v0") == "--split train --split test"
+    assert cli.what_to_evaluate("gtr/Blackjack-v0") == "--env gtr/Blackjack-v0"
+    splits = "--split valid_seen --split valid_unseen"
+    assert cli.what_to_evaluate("gtr/ALFWorld-v0") == f"--env gtr/ALFWorld-v0 {splits}"
 
 
 def test_help_names_every_command() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,8 @@ from leaderboard import doctor, doctor_checks
 from leaderboard.cli import main
 from leaderboard.doctor import check_package, conclusion, failures, within
 from leaderboard.doctor_checks import Check
+
+from .conftest import add_broken_game
 
 ROOT = Path(__file__).resolve().parents[2]
 Hide = Callable[..., None]
@@ -159,14 +162,53 @@ def test_a_full_disk_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_the_data_set_is_found_or_not_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
-    assert doctor_checks.check_data().state == "note"
-    (tmp_path / "json_2.1.1" / "train").mkdir(parents=True)
-    assert doctor_checks.check_data() == Check("ALFWorld data", True, str(tmp_path))
+    game = add_broken_game(tmp_path, "pick_and_place_simple-Mug-None-SideTable-329", "valid_seen")
+    game.write_text(json.dumps({"pddl_domain": "d", "grammar": "g", "pddl_problem": "p"}))
+    found = f"{tmp_path}, games: 1 of valid_seen"
+    assert doctor_checks.check_data() == Check("ALFWorld data", True, found, "", "alfworld")
     monkeypatch.delenv("ALFWORLD_DATA")
     monkeypatch.setenv("HOME", str(tmp_path))
     check = doctor_checks.check_data()
     assert check.ok
     assert "generated rooms" in check.found
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("missing", "there is no data folder"),
+        ("nothing in it", "no games in"),
+        ("empty split", "no games in"),
+        ("broken game", "is damaged, it is no JSON"),
+    ],
+)
+def test_a_data_set_that_cannot_be_played_fails_alfworld(
+    state: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GTR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "data"))
+    if state != "missing":
+        (tmp_path / "data").mkdir()
+    if state == "empty split":
+        (tmp_path / "data" / "json_2.1.1" / "train").mkdir(parents=True)
+    if state == "broken game":
+        add_broken_game(tmp_path / "data", "pick_and_place_simple-Mug-None-SideTable-329")
+    assert main(["doctor", "--for", "alfworld"]) == 1
+    line = next(line for line in capsys.readouterr().out.splitlines() if " ALFWorld data " in line)
+    assert line.startswith("missing")
+    assert said in line
+    assert line.endswith("-> run alfworld-download, or unset ALFWORLD_DATA to play generated rooms")
+    assert not failures([doctor_checks.check_data()], ["envs", "eval", "agent"])
+
+
+def test_a_cache_that_cannot_be_written_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", Path("/proc/nope")):
+        if place.parent.is_dir():
+            monkeypatch.setenv("GTR_CACHE", str(place))
+            check = doctor_checks.check_disk()[1]
+            assert (check.state, check.found) == ("note", f"{place} cannot be written to")
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,16 @@ import pytest
 from PIL import Image
 
 from gtr_envs.errors import ResultError
-from gtr_envs.experts import SolverPolicy
+from gtr_envs.experts import RandomPolicy, SolverPolicy
 from gtr_envs.protocol import write_answer
 from gtr_envs.text_actions import make_text_env
+from leaderboard.agents import AgentCard
+from leaderboard.evaluate import evaluate
 from leaderboard.page import MAX_TEXT, picture, readable, write_page
 from leaderboard.replay import replay
 from leaderboard.summary import Result
 
-from .conftest import POINTS24, Evaluate, SayingPolicy
+from .conftest import ALFWORLD, POINTS24, Evaluate, SayingPolicy
 
 
 class Reader(HTMLParser):
@@ -169,3 +171,27 @@ def test_both_sides_of_the_split_are_shown(evaluation: Evaluate, tmp_path: Path)
     assert "Trained multisets" in reader.text
     assert "All hands" not in reader.text
     assert len(re.findall(r"held-out multiset\b", reader.text)) == 1
+
+
+def test_alfworlds_splits_are_shown_and_a_game_that_cannot_begin_is_explained(data_set: Path, tmp_path: Path) -> None:
+    agent = AgentCard("random", "random", "random")
+    results = [
+        evaluate(
+            RandomPolicy(),
+            ALFWORLD,
+            {"data": str(data_set), "split": split},
+            agent=agent,
+            seed=0,
+            n_episodes=1,
+            out_dir=tmp_path / "results",
+        )
+        for split in ("train", "valid_seen")
+    ]
+    notices: list[str] = []
+    write_page(tmp_path / "page.html", results, 1, notices.append)
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.index("<h4>valid_seen, strict data=alfworld</h4>") < page.index("<h4>train, strict data=alfworld</h4>")
+    assert page.count("No pictures: ") == len(notices) == 2
+    assert "nan" not in page.lower()
+    assert "Success on valid_unseen" in page
+    assert "Success on trained" not in page

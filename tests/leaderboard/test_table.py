@@ -15,11 +15,11 @@ from gtr_envs.experts import SolverPolicy
 from gtr_envs.protocol import AnswerStatus
 from leaderboard.agents import AgentCard
 from leaderboard.records import RunMeta
-from leaderboard.standings import compare, percent, standings, standings_table
+from leaderboard.standings import compare, percent, result_lines, standings, standings_tables
 from leaderboard.summary import Result, SuccessRate, find_results, summarise
 from leaderboard.table import COLUMNS, format_csv, measured_rows, parse_csv, reported_rows, write_csv
 
-from .conftest import Evaluate, SayingPolicy
+from .conftest import ALFWORLD, Evaluate, SayingPolicy
 
 DESIGN = (
     "schema_version, agent, method, base_model, env_id, split, rules, seed, n_episodes, n_solvable, success_rate, "
@@ -193,21 +193,21 @@ def test_folders_without_results(tmp_path: Path, content: str) -> None:
 
 def test_trained_and_held_out_stand_side_by_side() -> None:
     (line,) = standings([made_up("TTtE")])
-    assert (line.train, line.test) == (SuccessRate.of(made_up("TTt").episodes), SuccessRate.of(made_up("E").episodes))
+    sides = (made_up("TTt").episodes, made_up("E").episodes)
+    assert (line.rates["train"], line.rates["test"]) == tuple(map(SuccessRate.of, sides))
 
 
 def test_a_side_played_by_itself_is_not_pooled_with_the_mixed_hands() -> None:
     (line,) = standings([made_up("TTee"), made_up("Eeeee", split="test"), made_up("eE", split="test", seed=1)])
-    assert line.train is not None
-    assert line.test is not None
-    assert line.overall is not None
-    assert (line.train.n, line.test.successes, line.test.n, line.overall.n) == (2, 2, 7, 4)
+    train, test, overall = (line.rates[split] for split in ("train", "test", "all"))
+    assert (train.n, test.successes, test.n, overall.n) == (2, 2, 7, 4)
     assert line.return_split == "all"
 
 
 def test_the_return_names_its_hands_where_they_are_not_all() -> None:
     (line,) = standings([made_up("Ee", split="test"), made_up("TT", split="train")])
-    assert (line.return_split, line.overall) == ("test+train", None)
+    assert line.return_split == "test+train"
+    assert "all" not in line.rates
     assert line.episode_return.value == pytest.approx((3 * 10 - 1) / 4)
 
 
@@ -221,14 +221,93 @@ def test_a_rate_for_reading() -> None:
     assert percent(None) == "–"
 
 
-def test_the_printed_table_shows_every_figure() -> None:
+def printed(*results: Result, width: int = 80) -> str:
+    """The leaderboard's tables as a terminal shows them, without the spaces at the ends of lines."""
     from rich.console import Console
 
-    console = Console(width=100, file=io.StringIO(), record=True)
-    console.print(standings_table(standings([made_up("TtEt")])))
-    text = console.export_text()
-    for figure in ("33.3% of 3", "100.0% of 1", "50.0% of 4", "4.50", "[15.0, 85.0]", "trained", "held-out"):
-        assert figure in text
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(*standings_tables(standings(results)), sep="\n")
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines())
+
+
+POINTS24_TABLE = """
+             success,       success,       success,
+ agent        trained       held-out      all hands          return
+ ──────────────────────────────────────────────────────────────────
+ b        100.0% of 2              –    100.0% of 2           10.00
+        [34.2, 100.0]                 [34.2, 100.0]  [10.00, 10.00]
+
+ a         33.3% of 3    100.0% of 1     50.0% of 4            4.50
+          [6.1, 79.2]  [20.7, 100.0]   [15.0, 85.0]  [-1.00, 10.00]
+
+   [ ]: 95% intervals, Wilson's for success, bootstrap for return
+ trained, held-out: multisets of card values that training may use,
+                             never uses
+"""
+
+
+def test_the_table_of_points24_is_as_it_always_was() -> None:
+    text = printed(made_up("TtEt"), made_up("TT", agent="b"))
+    assert text + "\n" == POINTS24_TABLE
+
+
+def in_rooms(outcomes: str, **changes: object) -> Result:
+    """An evaluation in ALFWorld of one task type; a small letter is a failure."""
+    usual = {"env_id": ALFWORLD, "rules": "strict data=generated", "split": "valid_unseen"}
+    made = made_up(outcomes, **{**usual, **changes})
+    info = {"task_type": "pick_and_place_simple"}
+    episodes = tuple(replace(episode, info=info) for episode in made.episodes)
+    return replace(made, episodes=episodes, summary=summarise(episodes))
+
+
+def test_alfworlds_own_splits_stand_side_by_side() -> None:
+    results = [in_rooms("TTTt"), in_rooms("TT", split="valid_seen"), in_rooms("Ttt", split="train")]
+    text = printed(*results, in_rooms("TTTT", agent="best"))
+    lines = [line for line in text.splitlines()[1:] if line.strip() and "─" not in line]
+    names = next(line for line in lines if line.startswith(" agent"))
+    best, first = (next(line for line in lines if line.startswith(f" {agent} ")) for agent in ("best", "a"))
+    assert names.split() == ["agent", "valid_seen", "valid_unseen", "train", "return"]
+    assert lines.index(best) < lines.index(first)
+    assert best.split() == ["best", "–", "100.0%", "of", "4", "–", "10.00"]
+    assert first.split()[:10] == ["a", "100.0%", "of", "2", "75.0%", "of", "4", "33.3%", "of", "3"]
+
+
+def test_each_environment_has_a_table_of_its_own_with_its_own_words() -> None:
+    text = printed(in_rooms("TT"), made_up("TE"), made_up("T", env_id="gtr/Blackjack-v0"))
+    rooms, other = text.split("gtr/Blackjack-v0")
+    blackjack, cards = other.split("gtr/Points24-v0")
+    assert rooms.strip().startswith("gtr/ALFWorld-v0, strict data=generated rules")
+    assert "multisets" not in rooms
+    assert "rooms that training never uses" in " ".join(rooms.split())
+    assert "success" in blackjack
+    assert "trained" not in blackjack
+    assert "multisets of card values" in cards
+
+
+def test_a_split_that_is_not_expected_is_shown_all_the_same() -> None:
+    assert "odd" in printed(in_rooms("TT", split="odd"))
+
+
+def test_a_summary_shows_each_task_type_and_no_cards() -> None:
+    episodes = in_rooms("TTt").episodes
+    crash = Episode(9, (), StopReason.CRASHED, False, {}, "RuntimeError: engine died\nand more")
+    look = replace(episodes[0], seed=8, info={"task_type": "look_at_obj_in_light"})
+    summary = summarise([*episodes, crash, look])
+    lines = dict(result_lines(replace(in_rooms("T"), summary=summary)))
+    assert lines["on pick_and_place_simple"] == "66.7% of 3 [20.8, 93.9]"
+    assert lines["on look_at_obj_in_light"] == "100.0% of 1 [20.7, 100.0]"
+    assert lines["on unknown"] == "0.0% of 1 [0.0, 79.3]"
+    assert lines["first crash"] == "RuntimeError: engine died"
+    assert not any("multiset" in name for name in lines)
+    assert summarise(made_up("TE").episodes).success_by_task == {}
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    crash = Episode(9, (), StopReason.CRASHED, False, {}, "RuntimeError: engine died")
+    for episodes in ([crash], []):
+        lines = dict(result_lines(replace(in_rooms("T"), summary=summarise(episodes))))
+        assert (lines["illegal actions"], lines["answers"]) == ("–", "– invalid, – repaired")
+        assert not any("nan" in figure for figure in lines.values())
 
 
 def test_agents_are_compared_on_the_same_hands(evaluation: Evaluate) -> None:

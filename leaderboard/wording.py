@@ -1,0 +1,61 @@
+"""How the results of each environment are called: its splits, the columns of its table, what stands under it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DEFAULT_ENV = "gtr/Points24-v0"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The words of an environment's results.
+
+    Attributes:
+        columns: (split, heading) of each success rate in the table.
+        ranking: the splits that agents are ranked by, the first that counts most.
+        explained: the line under the table; empty if there is nothing to explain.
+        sides: (hand_split, words) of the rates that a summary shows beside the whole.
+        titles: what a split is called as a heading; its own name where nothing is said here.
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    ranking: tuple[str, ...]
+    explained: str = ""
+    sides: tuple[tuple[str, str], ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def heading(self, split: str) -> str:
+        """The heading of a column of success rates."""
+        return dict(self.columns).get(split, f"success,\n{split}")
+
+    def title(self, split: str) -> str:
+        """What a split is called as a heading."""
+        return self.titles.get(split, split)
+
+
+HANDS = Wording(
+    columns=(("train", "success,\ntrained"), ("test", "success,\nheld-out"), ("all", "success,\nall hands")),
+    ranking=("all", "test", "train"),
+    explained="trained, held-out: multisets of card values that training may use, never uses",
+    sides=(("train", "on trained multisets"), ("test", "on held-out multisets")),
+    titles={"train": "Trained multisets", "test": "Held-out multisets", "all": "All hands"},
+)
+ROOMS = Wording(
+    columns=(
+        ("valid_seen", "success,\nvalid_seen"),
+        ("valid_unseen", "success,\nvalid_unseen"),
+        ("train", "success,\ntrain"),
+    ),
+    ranking=("valid_unseen", "valid_seen", "train"),
+    explained="valid_seen: other games in rooms of training; valid_unseen: rooms that training never uses",
+)
+WHOLE = Wording(columns=(("all", "success"),), ranking=("all",), titles={"all": "All episodes"})
+
+_WORDINGS = {DEFAULT_ENV: HANDS, "gtr/ALFWorld-v0": ROOMS, "gtr/ALFWorldThor-v0": ROOMS}
+
+
+def wording(env_id: str) -> Wording:
+    """The words of an environment's results; those of one without splits if nothing is known of it."""
+    return _WORDINGS.get(env_id, WHOLE)
