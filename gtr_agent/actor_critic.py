@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gtr_agent.batches import FEATURES, AnswerBatch
-from gtr_agent.config import ModelSettings
+from gtr_agent.batches import AnswerBatch
 from gtr_agent.folding import folded, folded_for_training, folded_weights
+from gtr_agent.logits import chunked_log_probs
 from gtr_agent.losses import entropy, token_log_probs
-from gtr_agent.model import Precision, PromptBatch, autocast, join
+from gtr_agent.model import FEATURES, ROW_TENSORS, Precision, PromptBatch, autocast, join
+from gtr_agent.positions import token_positions
+from gtr_envs.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -54,34 +56,6 @@ def make_value_head(width: int, hidden: Sequence[int], seed: int) -> nn.Sequenti
     return nn.Sequential(*layers, last)
 
 
-def lora_targets(model: Any, vision: bool) -> list[str]:
-    """The full names of the linear layers to adapt: those of the language model, and of the vision tower if wished."""
-    head = model.get_output_embeddings()
-    names = []
-    for name, module in model.named_modules():
-        is_vision = any(part in {"visual", "vision_tower", "vision_model"} for part in name.split("."))
-        if isinstance(module, nn.Linear) and module is not head and (vision or not is_vision):
-            names.append(name)
-    return names
-
-
-def add_lora(model: Any, settings: ModelSettings, seed: int) -> Any:
-    """The model with a fresh LoRA adapter (https://arxiv.org/abs/2106.09685) that changes nothing yet."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=lora_targets(model, settings.lora_vision),
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return get_peft_model(model, config)
-
-
 class ActorCritic(nn.Module):
     """Policy and value of one model.
 
@@ -93,6 +67,13 @@ class ActorCritic(nn.Module):
         value_detach: whether the value's gradient stops at the head.
         cache_features: keep pictures as features rather than as pixels; only where the vision tower is frozen.
         train_folded: train the adapter through folded weights, see :mod:`gtr_agent.folding`.
+        logit_chunk: of how many answer tokens the vocabulary's logits are held at once, see :mod:`gtr_agent.logits`; 0
+            for all, which is faster for small vocabularies.
+        gradient_checkpointing: while training, keep only what goes into each layer and compute the rest again in the
+            backward pass: much less memory for a third more time.
+
+    Raises:
+        CheckpointError: the model bends its logits in a way that scoring would miss.
     """
 
     def __init__(
@@ -105,6 +86,8 @@ class ActorCritic(nn.Module):
         value_detach: bool = True,
         cache_features: bool = False,
         train_folded: bool = False,
+        logit_chunk: int = 0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -116,8 +99,11 @@ class ActorCritic(nn.Module):
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = [causal]  # in a list, so that its weights are not registered a second time
         self.placeholders = placeholder_tokens(causal.config)
-        takes_features = "mm_encoder_outputs" in inspect.signature(causal.forward).parameters
-        self.cache_features = cache_features and takes_features
+        check_plain_logits(causal.config)
+        self.logit_chunk = logit_chunk
+        self.cache_features = cache_features and takes_features(causal)
+        if gradient_checkpointing:
+            checkpoint_layers(causal)
 
     @property
     def causal(self) -> Any:
@@ -143,19 +129,29 @@ class ActorCritic(nn.Module):
             yield [*(weight for weight in self.model.parameters() if weight.requires_grad), *head]
 
     def picture_features(self, prompt: PromptBatch) -> list[Tensor] | None:
-        """Each picture's features, (visual tokens, hidden size), or None where pixels are to be kept."""
+        """Each turn's picture as features, (visual tokens, 1 + deep layers, hidden size); None to keep pixels.
+
+        Qwen3-VL's vision tower also speaks to the first layers of the language model: those are its deep layers.
+        """
         if not self.cache_features:
             return None
+        wanted = inspect.signature(self.causal.get_image_features).parameters
+        pictures = {
+            name: tensor for name, tensor in prompt.inputs.items() if name in wanted and name not in ROW_TENSORS
+        }
         with torch.no_grad(), autocast(self.precision, prompt.inputs["input_ids"].device.type):
-            output = self.causal.get_image_features(
-                prompt.inputs["pixel_values"], prompt.inputs["image_grid_thw"], return_dict=True
-            )
-        return [features.detach().clone() for features in output.pooler_output]
+            output = self.causal.get_image_features(**pictures, return_dict=True)
+        levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or [])]
+        features = [torch.stack(pieces, dim=1) for pieces in zip(*levels, strict=True)]
+        if len(features) != len(prompt.inputs["input_ids"]):  # not one a turn: pixels are always right
+            self.cache_features = False
+            return None
+        return features
 
     def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
         """The last hidden states, (turns, tokens, hidden size)."""
-        inputs = as_model_inputs(inputs)
-        return self.causal.base_model(**inputs, use_cache=False).last_hidden_state
+        positions, _ = token_positions(self.causal, inputs)
+        return self.causal.base_model(**as_model_inputs(inputs), **positions, use_cache=False).last_hidden_state
 
     def score(self, prompt: PromptBatch, answers: AnswerBatch, with_entropy: bool = False) -> Scores:
         """Log-probs of given answers and values of their states, in one pass, pictures included.
@@ -166,14 +162,41 @@ class ActorCritic(nn.Module):
         with autocast(self.precision, mask.device.type):
             hidden = self.hidden_states(join(prompt, answers.tokens, mask))
             before = hidden[:, prompt.width - 1 : -1]  # (turns, tokens, hidden): the state that each token follows
-            logits = self.causal.get_output_embeddings()(before[mask])
-        logits = self.writable(logits)
-        log_probs = scatter(token_log_probs(logits, answers.tokens[mask], self.temperature), mask)
-        uncertainty = torch.zeros_like(log_probs)
-        if with_entropy:
-            uncertainty = scatter(entropy(logits.detach(), self.temperature), mask)
+            log_probs, uncertainty = self.read_out(before[mask], answers.tokens[mask], with_entropy)
+        spread = scatter(log_probs, mask)
         states = hidden[:, prompt.width - 1]
-        return Scores(log_probs, self.value(states), uncertainty, states.detach().float())
+        return Scores(
+            spread,
+            self.value(states),
+            scatter(uncertainty, mask) if uncertainty is not None else torch.zeros_like(spread),
+            states.detach().float(),
+        )
+
+    def answer_states(self, prompt: PromptBatch, answers: AnswerBatch) -> Tensor:
+        """The state that each answer token follows, (answer tokens of all turns, hidden size), without gradient.
+
+        For :func:`gtr_agent.logits.vocabulary_kl`, which compares two models that share the output layer.
+        """
+        with torch.no_grad(), autocast(self.precision, answers.mask.device.type):
+            hidden = self.hidden_states(join(prompt, answers.tokens, answers.mask))
+        return hidden[:, prompt.width - 1 : -1][answers.mask]
+
+    def read_out(self, states: Tensor, tokens: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
+        """Log-probs of the tokens that follow states (tokens, hidden size), and the entropies if wanted; (tokens,)."""
+        head = self.causal.get_output_embeddings()
+        if self.logit_chunk and type(head) is nn.Linear:
+            return chunked_log_probs(
+                states,
+                head,
+                tokens,
+                temperature=self.temperature,
+                forbidden=self.placeholders,
+                chunk=self.logit_chunk,
+                with_entropy=with_entropy,
+            )
+        logits = self.writable(head(states))
+        uncertainty = entropy(logits.detach(), self.temperature) if with_entropy else None
+        return token_log_probs(logits, tokens, self.temperature), uncertainty
 
     def writable(self, logits: Tensor) -> Tensor:
         """The logits of what the policy may write, (..., vocabulary) in float32: anything but a picture's placeholder.
@@ -210,6 +233,38 @@ def scatter(values: Tensor, mask: Tensor) -> Tensor:
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
+def checkpoint_layers(causal: Any) -> None:
+    """While it trains, let a model keep only what goes into each layer and compute the rest again for gradients."""
+    # The reentrant kind finds no gradient to pass on where the embeddings are frozen. Newer transformers have the first
+    # name and warn of the second.
+    enable = getattr(causal, "activation_checkpointing_enable", None) or causal.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    # For the reentrant kind's sake it also asked for gradients of all embeddings, a frozen vision tower's included.
+    causal.disable_input_require_grads()
+
+
+def takes_features(causal: Any) -> bool:
+    """Whether a model takes a picture's features in place of its pixels."""
+    return "mm_encoder_outputs" in inspect.signature(causal.forward).parameters and hasattr(
+        causal, "get_image_features"
+    )
+
+
+def check_plain_logits(config: Any) -> None:
+    """Refuse models whose logits are not simply the output layer's.
+
+    Raises:
+        CheckpointError: this is one.
+    """
+    text = config.get_text_config()
+    for name, plain in (("final_logit_softcapping", None), ("logits_scaling", 1), ("logit_scale", 1)):
+        if getattr(text, name, None) not in (None, plain):
+            raise CheckpointError(
+                f"this model bends its logits ({name}={getattr(text, name)}), which scoring would miss; models whose "
+                f"logits are those of the output layer can be trained"
+            )
+
+
 def as_model_inputs(inputs: dict[str, Tensor]) -> dict[str, Any]:
     """A batch's tensors as the model takes them: picture features, where kept, go in as the vision tower's output."""
     arguments: dict[str, Any] = dict(inputs)
@@ -217,5 +272,8 @@ def as_model_inputs(inputs: dict[str, Tensor]) -> dict[str, Any]:
     if features is not None:
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-        arguments["mm_encoder_outputs"] = {"image": BaseModelOutputWithPooling(pooler_output=(features,))}
+        first, *deep = features.unbind(dim=1)
+        output = BaseModelOutputWithPooling(pooler_output=(first,))
+        output.deepstack_features = [(level,) for level in deep]  # Qwen3-VL's own class of output has it
+        arguments["mm_encoder_outputs"] = {"image": output}
     return arguments

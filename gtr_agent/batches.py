@@ -3,6 +3,9 @@
 A turn keeps its prompt's tokens without padding and its picture's tensors, so that turns of any length can be put into
 one batch. Where the vision tower is frozen it keeps the picture's features instead of its pixels: they are computed
 once per turn and serve sampling, scoring, the teacher and every epoch.
+
+Processors lay pictures out in two ways: Qwen's puts the patches of all pictures into one flat tensor, with a grid that
+says how many belong to each; the others give each picture a row of crops, padded to the most crops of the batch.
 """
 
 from __future__ import annotations
@@ -13,11 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gtr_agent.model import PromptBatch, pad_right
-
-ROW_TENSORS = ("input_ids", "attention_mask", "mm_token_type_ids")
-GRID = "image_grid_thw"
-FEATURES = "image_features"
+from gtr_agent.model import FEATURES, GRID, ROW_TENSORS, PromptBatch, pad_right
+from gtr_envs.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,37 @@ def split_prompts(prompt: PromptBatch, features: Sequence[Tensor] | None = None)
     """
     inputs = prompt.inputs
     mask = inputs["attention_mask"].bool()
-    # Pictures of different sizes have their patches in one flat tensor; the grid says how many belong to each.
-    pixels = inputs["pixel_values"]
-    pieces = pixels.split(inputs[GRID].prod(dim=1).tolist()) if GRID in inputs else pixels.split(1)
+    pixels = _pixels_of_turns(inputs, len(mask)) if features is None else None
     rows = []
     for index in range(len(mask)):
         tokens = {name: inputs[name][index][mask[index]] for name in ROW_TENSORS if name in inputs}
-        picture = {name: inputs[name][index] for name in inputs if name not in (*ROW_TENSORS, "pixel_values")}
-        if features is None:
-            picture["pixel_values"] = pieces[index]
+        if pixels is None:
+            assert features is not None
+            picture = {FEATURES: features[index]}  # of the rest only the grid is asked for again, for positions
+            picture |= {GRID: inputs[GRID][index]} if GRID in inputs else {}
         else:
-            picture[FEATURES] = features[index]
+            picture = {name: inputs[name][index] for name in inputs if name not in (*ROW_TENSORS, "pixel_values")}
+            picture["pixel_values"] = pixels[index]
         rows.append(PromptRow(tokens, picture))
     return rows
+
+
+def _pixels_of_turns(inputs: dict[str, Tensor], turns: int) -> list[Tensor]:
+    """Each turn's pixels, to be joined again along their first dimension.
+
+    Raises:
+        CheckpointError: the processor lays pictures out in a way that is not known here.
+    """
+    pixels = inputs.get("pixel_values")
+    if pixels is not None and GRID in inputs and len(inputs[GRID]) == turns:
+        return list(pixels.split(inputs[GRID].prod(dim=1).tolist()))
+    if pixels is None or len(pixels) != turns or GRID in inputs:
+        found = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in inputs.items())
+        raise CheckpointError(
+            f"this model's processor lays pictures out in an unknown way: for {turns} turns with one picture each it "
+            f"gave {found}; pixel_values with one row a picture, or with {GRID}, can be taken apart"
+        )
+    return list(pixels.split(1))
 
 
 def stack_prompts(rows: Sequence[PromptRow], pad: int) -> PromptBatch:
@@ -67,9 +85,64 @@ def stack_prompts(rows: Sequence[PromptRow], pad: int) -> PromptBatch:
         inputs[name] = torch.stack([torch.cat([p.new_full((longest - len(p),), fill), p]) for p in parts])
     for name in rows[0].picture:
         pictures = [row.picture[name] for row in rows]
-        flat = name in ("pixel_values", FEATURES)
-        inputs[name] = torch.cat(pictures) if flat else torch.stack(pictures)
+        if name == FEATURES or (name == "pixel_values" and GRID in rows[0].picture):
+            inputs[name] = torch.cat(pictures)
+        elif name == "pixel_values":
+            inputs[name] = torch.cat(_same_size(pictures, dim=1))
+        else:
+            inputs[name] = torch.stack(_same_size(pictures, dim=0))
     return PromptBatch(inputs)
+
+
+def _same_size(pictures: list[Tensor], dim: int) -> list[Tensor]:
+    """Pictures of different numbers of crops with zeros for those that are missing, as processors pad them."""
+    if pictures[0].ndim <= dim:
+        return pictures
+    most = max(picture.shape[dim] for picture in pictures)
+    return [
+        torch.cat([picture, picture.new_zeros(*picture.shape[:dim], most - size, *picture.shape[dim + 1 :])], dim=dim)
+        if (size := picture.shape[dim]) < most
+        else picture
+        for picture in pictures
+    ]
+
+
+def by_token_budget(lengths: Sequence[tuple[int, int]], budget: int) -> list[list[int]]:
+    """Deal turns out to micro-batches of at most so many tokens, padding included.
+
+    Turns of like length go together, so that there is little padding, and the longest come first, so that a budget that
+    is too large for the memory shows at once.
+
+    Args:
+        lengths: tokens of each turn's prompt, picture included, and of its answer. A micro-batch is as wide as its
+            longest prompt and its longest answer together.
+        budget: tokens of a micro-batch; a single turn that is longer gets one of its own.
+
+    Returns:
+        the indices of each micro-batch's turns; every index once. The same lengths give the same micro-batches.
+
+    Raises:
+        ValueError: the budget is not positive.
+    """
+    if budget < 1:
+        raise ValueError(f"a budget of {budget} tokens; it must be at least 1")
+    order = sorted(range(len(lengths)), key=lambda index: (-sum(lengths[index]), -lengths[index][0], index))
+    batches: list[list[int]] = []
+    prompt = answer = 0
+    for index in order:
+        wider = max(prompt, lengths[index][0]), max(answer, lengths[index][1])
+        if batches and (len(batches[-1]) + 1) * sum(wider) <= budget:
+            batches[-1].append(index)
+            prompt, answer = wider
+        else:
+            batches.append([index])
+            prompt, answer = lengths[index]
+    return batches
+
+
+def turn_length(prompt: PromptRow, answer: Sequence[int]) -> tuple[int, int]:
+    """The tokens of a turn's prompt and of its answer, for :func:`by_token_budget`."""
+    return len(prompt.tokens["input_ids"]), len(answer)
 
 
 @dataclass(frozen=True)

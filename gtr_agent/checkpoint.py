@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 import gtr_envs
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.config import Settings
-from gtr_agent.files import new_folder, write_json
+from gtr_agent.files import new_folder, write_json, write_manifest
+from gtr_agent.run_folder import checkpoint_folder as checkpoint_folder
+from gtr_agent.run_folder import latest_checkpoint
+from gtr_agent.run_state import write_state
 from gtr_envs.errors import CheckpointError
 
 NOTES = "gtr_bench.json"
 """The file in a model or checkpoint folder that says how it was made."""
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+VALUE_HEAD = "value_head.safetensors"
 
 CARD = """---
 library_name: {library}
@@ -106,33 +114,73 @@ def read_notes(folder: Path) -> dict[str, Any]:
 
 
 def save_checkpoint(
-    folder: Path, actor: ActorCritic, settings: Settings, update: int, metrics: dict[str, float]
+    folder: Path,
+    actor: ActorCritic,
+    settings: Settings,
+    update: int,
+    metrics: dict[str, float],
+    state: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint: a plain PEFT adapter, the value head, and how they were made.
+    """Write a checkpoint: a plain PEFT adapter, the value head, how they were made, and all that a resume needs.
 
     Args:
-        folder: its final name; it appears there only when whole.
+        folder: its final name; it appears there only when whole and on the disk.
         actor: the agent.
         settings: of the run.
         update: how many updates were done.
         metrics: the latest figures.
+        state: the parts of the run's state, see ``run_state.py``; without it the run cannot be resumed from here.
     """
     assert actor.value_head is not None
     with new_folder(folder) as partial:
         actor.model.save_pretrained(partial)
-        save_file(actor.value_head.state_dict(), partial / "value_head.safetensors")
+        save_file(actor.value_head.state_dict(), partial / VALUE_HEAD)
         write_model_notes(partial, settings, settings.method, update, metrics, final=folder)
+        if state is not None:
+            write_state(state_folder(partial), state)
+        write_manifest(partial)
 
 
-def checkpoint_folder(run: Path, update: int) -> Path:
-    """The folder of a run's checkpoint after so many updates."""
-    return run / "checkpoints" / f"update-{update:06d}"
+def state_folder(checkpoint: Path) -> Path:
+    """Where a checkpoint's run state stands, for ``run_state.read_part``."""
+    return checkpoint / "state"
 
 
-def latest_checkpoint(run: Path) -> Path | None:
-    """The newest checkpoint of a run's folder, or None."""
-    found = sorted((run / "checkpoints").glob("update-[0-9]*"))
-    return found[-1] if found else None
+def load_weights(actor: ActorCritic, folder: Path) -> None:
+    """Give an agent in training a checkpoint's adapter and value head, bit for bit.
+
+    Args:
+        actor: an agent made with the run's settings; it is changed in place.
+        folder: the checkpoint.
+
+    Raises:
+        CheckpointError: they are missing, damaged or of another architecture. Nothing has changed then.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    assert actor.value_head is not None
+    own = get_peft_model_state_dict(actor.model, save_embedding_layers=False)
+    adapter = _read_weights(folder / ADAPTER_WEIGHTS, own)
+    head = _read_weights(folder / VALUE_HEAD, actor.value_head.state_dict())
+    set_peft_model_state_dict(actor.model, adapter)
+    actor.value_head.load_state_dict(head)
+
+
+def _read_weights(path: Path, like: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of a file that has to hold the same names, shapes and types as those in memory."""
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        kind = "is damaged" if path.is_file() else "is missing"
+        raise CheckpointError(f"{path} {kind}; resume from another checkpoint") from error
+    kinds, allowed = ({name: (w.shape, w.dtype) for name, w in tensors.items()} for tensors in (found, like))
+    odd = sorted(name for name in kinds.keys() | allowed.keys() if kinds.get(name) != allowed.get(name))
+    if odd:
+        raise CheckpointError(
+            f"{path} is of another architecture: {len(odd)} weights differ, such as {odd[0]}; "
+            "resume with the model and the settings that began the run"
+        )
+    return found
 
 
 def find_agent(path: Path) -> Path:
@@ -181,9 +229,8 @@ def load_adapter(model: Any, folder: Path) -> Any:
         CheckpointError: its weights are missing, damaged or made for another model.
     """
     from peft import PeftModel
-    from safetensors import SafetensorError
 
-    if not (folder / "adapter_model.safetensors").is_file():
+    if not (folder / ADAPTER_WEIGHTS).is_file():
         raise CheckpointError(f"{folder} has no adapter_model.safetensors; the checkpoint is incomplete")
     try:
         return PeftModel.from_pretrained(model, folder)

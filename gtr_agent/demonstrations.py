@@ -8,6 +8,7 @@ passes through, without the episode.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +18,12 @@ from gtr_envs.cards.deal import deal
 from gtr_envs.cards.draw import draw_frame
 from gtr_envs.cards.hands import card_value
 from gtr_envs.cards.search import FAILS, WORKS
-from gtr_envs.errors import SettingError, UnknownEnvironmentError
+from gtr_envs.errors import SettingError
 from gtr_envs.experts import USUAL_GAME, ThoughtStyle, points24_answer
 from gtr_envs.tasks import task_for
+
+if TYPE_CHECKING:
+    from gtr_agent.played import PlayedDemonstrations
 
 
 @dataclass(frozen=True)
@@ -107,17 +111,27 @@ class Points24Facts:
             return f"{values}{self.verdict}; {second}; {third}"
 
 
-def demonstrations_for(settings: Settings, thoughts: ThoughtStyle, rng: np.random.Generator) -> Points24Demonstrations:
+def is_usual_points24(settings: Settings) -> bool:
+    """Whether the environment is Points24 as it is usually played, of which states can be drawn on the spot."""
+    env = settings.env
+    return env.id == "gtr/Points24-v0" and all(
+        env.options.get(name, usual) == usual for name, usual in USUAL_GAME.items()
+    )
+
+
+def demonstrations_for(
+    settings: Settings, thoughts: ThoughtStyle, rng: np.random.Generator
+) -> Points24Demonstrations | PlayedDemonstrations:
     """The source of demonstrations for the settings' environment.
 
     Raises:
-        UnknownEnvironmentError: no solver knows it.
-        SettingError: it does not know the game that the environment's options make of it.
+        UnknownEnvironmentError: no expert plays it.
+        SettingError: a setting asks for what its demonstrations do not have.
     """
-    if settings.env.id != "gtr/Points24-v0":
-        raise UnknownEnvironmentError(f"no solver demonstrates {settings.env.id!r}; it knows gtr/Points24-v0")
-    for name, usual in USUAL_GAME.items():
-        given = settings.env.options.get(name, usual)
-        if given != usual:
-            raise SettingError(f"env.options.{name}={given!r}: demonstrations exist for {usual!r} only")
-    return Points24Demonstrations(settings, thoughts, rng)
+    from gtr_agent.played import PlayedDemonstrations
+
+    if is_usual_points24(settings):
+        return Points24Demonstrations(settings, thoughts, rng)
+    if thoughts != "chain":
+        raise SettingError(f"sft.thoughts={thoughts!r}: only the usual Points24 is thought through so; set it to chain")
+    return PlayedDemonstrations(settings, rng)

@@ -1,7 +1,8 @@
 """The adapter folded into the weights that it changes: the same function, computed faster.
 
-Played and scored with, a folded layer costs less than half of a layer with its adapter beside it. A small model is also
-trained faster so: the gradient of a folded weight is taken and then passed on to the adapter's two factors.
+A small layer folded costs less than half of one with its adapter beside it while there are few tokens, and less with
+many (``benchmarks/merging.py``). A small model is also trained faster so: the gradient of a folded weight is taken and
+then passed on to the adapter's two factors.
 """
 
 from __future__ import annotations
@@ -26,12 +27,26 @@ def lora_layers(model: Any) -> dict[str, Any]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
+def task_vector(layer: Any) -> Tensor:
+    """The weight change of one LoRA layer from the base, ``scaling * B @ A``; float32, without gradients."""
+    return lora_delta(layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scaling[ADAPTER])
+
+
 def task_vectors(model: Any) -> dict[str, Tensor]:
-    """The weight change of each LoRA layer from the base, ``scaling * B @ A``, by name; float32, without gradients."""
-    return {
-        name: lora_delta(layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scaling[ADAPTER])
-        for name, layer in lora_layers(model).items()
-    }
+    """The weight change of each LoRA layer, by name. A large model's take more memory than the model itself."""
+    return {name: task_vector(layer) for name, layer in lora_layers(model).items()}
+
+
+def fold(base: Tensor, delta: Tensor, precision: Precision = "float32") -> Tensor:
+    """A weight with a change folded in, as a new tensor.
+
+    Args:
+        base: the weight, (out features, in features).
+        delta: its change in float32, of the same shape.
+        precision: of the forward passes that will use it. For bfloat16 the sum is rounded here, once, to what each pass
+            would round it to anyway.
+    """
+    return (base.detach().float() + delta).to(torch.bfloat16 if precision == "bfloat16" else base.dtype)
 
 
 def folded_weights(
@@ -41,14 +56,13 @@ def folded_weights(
 
     Args:
         model: a PEFT model with LoRA layers.
-        deltas: the weight changes; None for the adapter's own.
-        precision: of the forward passes that will use them. For bfloat16 the sum is rounded here, once, to what each
-            pass would round it to anyway.
+        deltas: the weight changes; None for the adapter's own, of which only one is in memory at a time.
+        precision: as in `fold`.
     """
-    deltas = task_vectors(model) if deltas is None else deltas
-    bases = {name: layer.get_base_layer().weight.detach() for name, layer in lora_layers(model).items()}
-    rounded = torch.bfloat16 if precision == "bfloat16" else None
-    return {name: (base.float() + deltas[name]).to(rounded or base.dtype) for name, base in bases.items()}
+    return {
+        name: fold(layer.get_base_layer().weight, task_vector(layer) if deltas is None else deltas[name], precision)
+        for name, layer in lora_layers(model).items()
+    }
 
 
 @contextmanager

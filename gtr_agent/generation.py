@@ -18,8 +18,8 @@ from torch import Tensor
 from gtr_agent.actor_critic import ActorCritic, as_model_inputs
 from gtr_agent.kv_cache import make_cache
 from gtr_agent.model import PromptBatch, action_token_mask, autocast, end_token, inference
+from gtr_agent.positions import token_positions
 from gtr_envs.episode import Request, Response
-from gtr_envs.protocol import read_answer
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def generate(
     log_probs = torch.zeros((len(mask), max_new_tokens), device=mask.device)
     model = actor.causal
     with inference(model), autocast(actor.precision, mask.device.type):
-        positions, deltas = rope_positions(model, prompt)
+        positions, deltas = token_positions(model, prompt.inputs)
         cache = make_cache(model.config, torch.bfloat16 if actor.precision == "bfloat16" else None)
         cached = {"past_key_values": cache, "use_cache": True}
         output = model(**as_model_inputs(prompt.inputs), **positions, **cached, logits_to_keep=1)
@@ -98,7 +98,8 @@ def generate(
                 deltas = deltas[keep] if deltas is not None else None
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             if deltas is not None:
-                positions = {"position_ids": (mask.sum(dim=1, keepdim=True) - 1 + deltas)[None].expand(3, -1, -1)}
+                place = mask.sum(dim=1, keepdim=True) - 1 + deltas
+                positions = {"position_ids": place.expand(*positions["position_ids"].shape[:-2], -1, -1)}
             output = model(input_ids=token.unsqueeze(1), attention_mask=mask, **positions, **cached)
     answers = zip(tokens[:, : step + 1].tolist(), log_probs.tolist(), strict=True)
     return [(row[: _length(row, end)], scores[: _length(row, end)]) for row, scores in answers]
@@ -106,27 +107,6 @@ def generate(
 
 def _length(row: list[int], end: int) -> int:
     return row.index(end) + 1 if end in row else len(row)
-
-
-def rope_positions(model: Any, prompt: PromptBatch) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Positions for models whose pictures take up fewer positions than tokens (Qwen's multimodal rope).
-
-    They are asked of the model here, not left to its memory of the last call, which threads would share.
-
-    Returns:
-        the prompts' positions as a model's argument, (3, turns, tokens), and what to add to a later token's place to
-        get its position, (turns, 1); nothing and None for models with plain positions.
-    """
-    inner = model.base_model
-    if not hasattr(inner, "get_rope_index") or "mm_token_type_ids" not in prompt.inputs:
-        return {}, None
-    positions, deltas = inner.get_rope_index(
-        prompt.inputs["input_ids"],
-        mm_token_type_ids=prompt.inputs["mm_token_type_ids"],
-        image_grid_thw=prompt.inputs.get("image_grid_thw"),
-        attention_mask=prompt.inputs["attention_mask"],
-    )
-    return {"position_ids": positions}, deltas
 
 
 def decode_with_offsets(processor: Any, tokens: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
@@ -155,7 +135,7 @@ def respond(processor: Any, request: Request, tokens: list[int], log_probs: list
     text, offsets = decode_with_offsets(processor, tokens[:-1] if ended else tokens)
     if ended:
         offsets.append((len(text), len(text)))
-    answer = read_answer(text, request.task.allowed(request.info), request.task.keys)
+    answer = request.task.read(text, request.info)
     action_mask = action_token_mask(answer, offsets)
     sample = Sample(tuple(tokens), tuple(action_mask), tuple(log_probs))
     return Response(text, len(tokens), len(tokens) - sum(action_mask), sample)

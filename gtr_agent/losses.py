@@ -24,8 +24,10 @@ from torch.nn import functional
 
 from gtr_envs.errors import SettingError
 
-KLEstimator = Literal["k1", "clip", "abs", "k3"]
-KL_ESTIMATORS: tuple[KLEstimator, ...] = ("k1", "clip", "abs", "k3")
+SampledEstimator = Literal["k1", "clip", "abs", "k3"]
+Direction = Literal["reverse", "forward"]
+KL_ESTIMATORS: tuple[SampledEstimator, ...] = ("k1", "clip", "abs", "k3")
+"""Those that need the sampled tokens alone; the exact KL is `gtr_agent.logits.vocabulary_kl`."""
 
 # The released code's bounds, in nats per token: a surprising token cannot swamp the reward.
 KL_CLIP_MIN = 0.0
@@ -161,20 +163,26 @@ def value_loss(
     return 0.5 * torch.maximum(error, (clipped - returns).square()).mean()
 
 
-def kl_per_token(agent_lp: Tensor, teacher_lp: Tensor, estimator: KLEstimator) -> Tensor:
-    """Estimates ``KL(agent || teacher)`` (reverse KL) token by token from tokens that the *agent* sampled.
+def kl_per_token(
+    agent_lp: Tensor, teacher_lp: Tensor, estimator: SampledEstimator, direction: Direction = "reverse"
+) -> Tensor:
+    """Estimates the KL between agent and teacher token by token, from tokens that the *agent* sampled.
 
-    With ``d = agent_lp - teacher_lp``:
+    With ``d = agent_lp - teacher_lp``, for the reverse KL ``KL(agent || teacher)``:
 
     * ``"k1"``: ``d``, unbiased, may be negative;
     * ``"clip"``: ``d`` clamped to 0 and 10: what the paper uses, negative values count as agreement;
     * ``"abs"``: the magnitude of ``d``;
     * ``"k3"``: ``exp(-d) - 1 + d``, unbiased and never negative.
 
+    For the forward KL ``KL(teacher || agent)`` the agent's samples are weighted with ``w = teacher / agent``: k1 is
+    ``-w * d``, clip and abs are taken of that, and k3 is ``w * (exp(d) - 1 - d)``, which is ``1 - w - w * d``.
+
     Args:
         agent_lp: log-probabilities of the sampled tokens under the agent, any shape, nats.
         teacher_lp: of the same tokens under the teacher, the same shape.
         estimator: one of `KL_ESTIMATORS`.
+        direction: ``"reverse"`` or ``"forward"``.
 
     Returns:
         The estimates in nats, the same shape.
@@ -182,56 +190,17 @@ def kl_per_token(agent_lp: Tensor, teacher_lp: Tensor, estimator: KLEstimator) -
     Raises:
         SettingError: an unknown estimator.
 
-    Source: GTR-Turbo (2512.13043), the reverse KL of the KL variant and its estimator ablation; Schulman's note.
+    Source: GTR-Turbo (2512.13043), the reverse KL of the KL variant and its ablations; Schulman's note.
     """
     difference = agent_lp - teacher_lp
+    weight = torch.exp(-difference)
+    first = difference if direction == "reverse" else -weight * difference
     if estimator == "k1":
-        return difference
+        return first
     if estimator == "clip":
-        return difference.clamp(KL_CLIP_MIN, KL_CLIP_MAX)
+        return first.clamp(KL_CLIP_MIN, KL_CLIP_MAX)
     if estimator == "abs":
-        return difference.abs()
+        return first.abs()
     if estimator == "k3":
-        return torch.expm1(-difference) + difference
+        return torch.expm1(-difference) + difference if direction == "reverse" else 1 - weight - weight * difference
     raise SettingError(f"Unknown KL estimator {estimator!r}: it is one of {', '.join(KL_ESTIMATORS)}.")
-
-
-def thought_kl(agent_lp: Tensor, teacher_lp: Tensor, thought_mask: Tensor, estimator: KLEstimator) -> Tensor:
-    """How far the agent's thought lies from the teacher: the mean KL estimate over a turn's thought tokens.
-
-    Only thoughts are guided: guiding the action too would hold back exploration.
-
-    Args:
-        agent_lp: ``(turns, tokens)`` log-probabilities of the sampled tokens under the agent, nats.
-        teacher_lp: ``(turns, tokens)`` under the teacher, on the same image, prompt and tokens.
-        thought_mask: ``(turns, tokens)``, 1 = a token of the thought.
-        estimator: one of `KL_ESTIMATORS`.
-
-    Returns:
-        ``(turns,)`` means in nats per token; 0 for a turn without thought tokens.
-
-    Source: GTR-Turbo (2512.13043), ``RevKL`` of the KL variant; its algorithm 2 stores ``r_t - beta * RevKL``.
-    """
-    return masked_mean(kl_per_token(agent_lp, teacher_lp, estimator), thought_mask, dim=-1)
-
-
-def sft_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """Cross entropy of the labelled tokens: the mean over all tokens in the mask, whichever turn they are in.
-
-    Args:
-        logits: ``(turns, tokens, vocabulary)``; position i predicts label i (already shifted).
-        labels: ``(turns, tokens)`` token ids. Ids outside the mask are not read (-100 is fine there).
-        mask: ``(turns, tokens)``, 1 = a token to learn.
-
-    Returns:
-        A scalar in nats per token, 0 where the mask is empty.
-
-    Source: GTR-Turbo (2512.13043), ``L_SFT`` on the thought tokens; there a sum over a thought, here a mean, so that
-    the learning rate does not depend on the thoughts' length.
-    """
-    mask = mask.bool()
-    # Select before the softmax: the vocabulary is the largest dimension, and padding need not be normalised.
-    chosen = logits[mask].float()  # (kept tokens, vocabulary)
-    if not len(chosen):
-        return logits.sum() * 0.0
-    return functional.cross_entropy(chosen, labels[mask])

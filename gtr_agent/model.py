@@ -7,10 +7,11 @@ of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16"]
 AttentionName = Literal["eager", "sdpa"]
+
+ROW_TENSORS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+"""What a batch has of each token."""
+GRID = "image_grid_thw"
+FEATURES = "image_features"
+"""What stands for pictures of which only the vision tower's output was kept."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,8 @@ def load_processor(path: str | Path) -> ProcessorMixin:
         CheckpointError: there is none, or it has no image processor or no chat template.
         MissingExtraError: it needs a library that is not installed.
     """
-    from transformers import AutoProcessor
-
-    import gtr_agent.processor  # noqa: F401  registers the processor that does without video
-
     try:
-        processor = AutoProcessor.from_pretrained(str(path))
+        processor = _read_processor(path)
     except ImportError as error:
         raise MissingExtraError(
             f"the processor of {path} needs a library that is not installed (for most models: pip install "
@@ -97,6 +100,22 @@ def load_processor(path: str | Path) -> ProcessorMixin:
         raise CheckpointError(f"the processor in {path} has no chat template")
     processor.tokenizer.padding_side = "left"
     return processor
+
+
+def _read_processor(path: str | Path) -> Any:
+    """The processor that the folder names, or where that cannot be had, as without torchvision, one for pictures."""
+    from transformers import AutoProcessor
+
+    from gtr_agent.processor import pictures_only  # its import makes processors without video known
+
+    try:
+        return AutoProcessor.from_pretrained(str(path))
+    except (ImportError, OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found = pictures_only(path)
+            if found is not None:
+                return found
+        raise
 
 
 def _first_line(error: Exception) -> str:
@@ -121,7 +140,7 @@ def load_base(settings: Settings, device: str) -> tuple[Any, Any]:
         return model, load_processor(settings.model.base)
     from gtr_agent.tiny import make_config, make_model, make_processor
 
-    processor = make_processor()
+    processor = make_processor(settings.env.id)
     model = make_model(make_config(processor.tokenizer), settings.seed)
     model.set_attn_implementation(settings.model.attention)
     processor.tokenizer.padding_side = "left"
@@ -144,9 +163,30 @@ def encode_prompts(processor: Any, prompts: Sequence[str], frames: Sequence[np.n
     return PromptBatch(dict(processor(text=texts, images=images, return_tensors="pt", padding=True)))
 
 
+_END_TOKENS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
 def end_token(processor: Any) -> int:
-    """The token that ends an answer."""
-    return int(processor.tokenizer.eos_token_id)
+    """The token that ends an answer: what the chat template writes behind one, or else the tokenizer's end token.
+
+    They are the same for Qwen; Idefics3's answers end in ``<end_of_utterance>``, its texts in another token.
+    """
+    if processor not in _END_TOKENS:
+        _END_TOKENS[processor] = _token_behind_an_answer(processor) or int(processor.tokenizer.eos_token_id)
+    return _END_TOKENS[processor]
+
+
+def _token_behind_an_answer(processor: Any) -> int | None:
+    from jinja2 import TemplateError
+
+    mark = "an answer"
+    dialogue = [*build_messages("a question"), {"role": "assistant", "content": [{"type": "text", "text": mark}]}]
+    try:
+        text = processor.apply_chat_template(dialogue, tokenize=False)
+    except (TemplateError, TypeError, ValueError):  # a template that knows no answers
+        return None
+    behind = processor.tokenizer(text.rpartition(mark)[2].strip(), add_special_tokens=False).input_ids
+    return behind[0] if behind and behind[0] in processor.tokenizer.added_tokens_decoder else None
 
 
 def encode_answers(processor: Any, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
@@ -185,9 +225,9 @@ def join(prompt: PromptBatch, answers: Tensor, answer_mask: Tensor) -> dict[str,
     inputs = dict(prompt.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], answers], dim=1)
     inputs["attention_mask"] = torch.cat([inputs["attention_mask"], answer_mask.long()], dim=1)
-    if "mm_token_type_ids" in inputs:
-        types = inputs["mm_token_type_ids"]
-        inputs["mm_token_type_ids"] = torch.cat([types, types.new_zeros(answers.shape)], dim=1)
+    for name in ROW_TENSORS[2:]:
+        if name in inputs:
+            inputs[name] = torch.cat([inputs[name], inputs[name].new_zeros(answers.shape)], dim=1)
     return inputs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -58,12 +59,17 @@ class RunLog:
         """Move the bar."""
         self.bar.update(self.task, completed=step)
 
+    def say(self, text: str) -> None:
+        """A line for people, above the bar."""
+        self.console.print(text, style="bold yellow", soft_wrap=True, markup=False)
+
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Write a record and show it."""
         self.latest.update(metrics)
         if self.file is not None:
             self.file.write(json.dumps({"step": step, **metrics}) + "\n")
             self.file.flush()
+            os.fsync(self.file.fileno())  # a checkpoint that is written next must not be without its line
         parts = [f"{name} {self.latest[name]:{form}}" for name, form in self.shown.items() if name in self.latest]
         text = "  ".join(parts)
         self.bar.update(self.task, completed=step, text=text)

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtr_agent.actor_critic import ActorCritic, add_lora
+from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.checkpoint import write_model_notes
 from gtr_agent.config import Settings, settings_to_toml
-from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for
+from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for, is_usual_points24
 from gtr_agent.files import check_free, new_folder
+from gtr_agent.lora import add_lora
 from gtr_agent.model import (
     autocast,
     choose_device,
@@ -36,6 +37,7 @@ from gtr_agent.monitor import look
 from gtr_agent.parallel import Workers, add_gradients, pieces
 from gtr_agent.progress import RunLog
 from gtr_agent.rollout import check_environment
+from gtr_envs.errors import SettingError
 
 LEARNED_KEY = '"thoughts"'
 """Without a picture the answer is learned from this key on: what comes before it can only be read off the picture."""
@@ -45,27 +47,38 @@ RECORD_EVERY = 20
 
 @dataclass(frozen=True)
 class Example:
-    """One micro-batch: model inputs, and the tokens to learn, (turns, tokens), with the mask of those that count.
+    """One micro-batch: model inputs, and the tokens to learn, (turns, tokens), each with its weight, 0 for not at all.
 
     The tokens are the last columns of the inputs, each predicted from the one before it.
     """
 
     inputs: dict[str, Tensor]
     tokens: Tensor
-    learned: Tensor
+    weights: Tensor
+
+    @property
+    def learned(self) -> Tensor:
+        """Which tokens are learned, (turns, tokens)."""
+        return self.weights > 0
 
     def to(self, device: str) -> Example:
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Example(inputs, self.tokens.to(device), self.learned.to(device))
+        return Example(inputs, self.tokens.to(device), self.weights.to(device))
 
 
-def picture_example(processor: Any, turns: list[Demonstration]) -> Example:
-    """Turns with pictures: the whole answer is learned."""
+def picture_example(processor: Any, turns: list[Demonstration], prompt_weight: float = 0.0) -> Example:
+    """Turns with pictures: the whole answer is learned, and its prompt's text as much as the weight says."""
     frames = [turn.frame for turn in turns if turn.frame is not None]
     prompt = encode_prompts(processor, [turn.prompt for turn in turns], frames)
     tokens, _ = encode_answers(processor, [turn.text for turn in turns])
     answers, mask = pad_right(tokens, processor.tokenizer.pad_token_id)
-    return Example(join(prompt, answers, mask), answers, mask)
+    inputs = join(prompt, answers, mask)
+    if not prompt_weight:
+        return Example(inputs, answers, mask.float())
+    ids = prompt.inputs["input_ids"]
+    is_text = prompt.inputs["attention_mask"].bool() & (ids != getattr(processor, "image_token_id", -1))
+    weights = torch.cat([is_text * prompt_weight, mask.float()], dim=1)
+    return Example(inputs, inputs["input_ids"][:, 1:], weights[:, 1:])
 
 
 def text_example(processor: Any, turns: list[Demonstration]) -> Example:
@@ -78,36 +91,45 @@ def text_example(processor: Any, turns: list[Demonstration]) -> Example:
     answers, mask = pad_right(rows, processor.tokenizer.pad_token_id)
     learned, _ = pad_right(learned_rows, 0)
     inputs = {"input_ids": answers, "attention_mask": mask.long()}
-    return Example(inputs, answers[:, 1:], learned[:, 1:].bool())
+    return Example(inputs, answers[:, 1:], learned[:, 1:].float())
 
 
 def fact_example(processor: Any, facts: list[str]) -> Example:
     """Pieces of thoughts, learned from the fourth token on: the first three are the values that they are about."""
     rows, _ = encode_answers(processor, [f" {fact}" for fact in facts])
     answers, mask = pad_right([row[:-1] for row in rows], processor.tokenizer.pad_token_id)
-    learned = mask.clone()
-    learned[:, :3] = False
+    learned = mask.float()
+    learned[:, :3] = 0
     return Example({"input_ids": answers, "attention_mask": mask.long()}, answers[:, 1:], learned[:, 1:])
 
 
 def summed_loss(model: Any, example: Example, precision: Any) -> Tensor:
-    """The cross entropy of the learned tokens, in nats, summed."""
-    n_tokens = example.tokens.shape[1]
+    """The cross entropy of the learned tokens, in nats, each times its weight, summed."""
+    n_tokens, learned = example.tokens.shape[1], example.learned
     with autocast(precision, example.tokens.device.type):
         logits = model(**example.inputs, logits_to_keep=n_tokens + 1, use_cache=False).logits[:, :-1]
-    picked = logits[example.learned].float()
-    return torch.nn.functional.cross_entropy(picked, example.tokens[example.learned], reduction="sum")
+    losses = torch.nn.functional.cross_entropy(logits[learned].float(), example.tokens[learned], reduction="none")
+    return (losses * example.weights[learned]).sum()
 
 
 class ExampleSource:
-    """Draws and lays out each step's micro-batches, one step ahead in a thread of its own."""
+    """Draws and lays out each step's micro-batches, one step ahead in a thread of its own.
+
+    Raises:
+        UnknownEnvironmentError: no expert demonstrates the environment.
+        SettingError: a setting asks for what its demonstrations do not have.
+    """
 
     def __init__(self, settings: Settings, processor: Any) -> None:
         self.sft = settings.sft
         self.processor = processor
         rng = np.random.default_rng([settings.seed, 1])
-        self.chains = demonstrations_for(settings, "chain", rng)
+        if self.sft.fact_batch_size and not is_usual_points24(settings):
+            raise SettingError(
+                f"sft.fact_batch_size={self.sft.fact_batch_size}: facts are about the usual Points24 only"
+            )
         self.demonstrations = demonstrations_for(settings, self.sft.thoughts, rng)
+        self.chains = demonstrations_for(settings, "chain", rng) if self.sft.chain_steps else self.demonstrations
         self.chain_facts = Points24Facts("chain", rng)
         self.facts = Points24Facts(self.sft.thoughts, rng)
         self.thread = ThreadPoolExecutor(1)
@@ -130,11 +152,14 @@ class ExampleSource:
         fact_source = self.chain_facts if in_chains else self.facts
         self.steps += 1
         pictures = by_length(source.draw(self.sft.batch_size, with_pictures=True))
-        texts = by_length(source.draw(self.sft.text_batch_size, with_pictures=False))
+        texts = sorted(source.draw(self.sft.text_batch_size, with_pictures=False), key=lambda turn: len(turn.text))
         facts = sorted(fact_source.draw(self.sft.fact_batch_size), key=len)
         size = self.sft.micro_batch_size
         return [
-            *(picture_example(self.processor, pictures[piece]) for piece in pieces(len(pictures), size)),
+            *(
+                picture_example(self.processor, pictures[piece], self.sft.prompt_weight)
+                for piece in pieces(len(pictures), size)
+            ),
             *(text_example(self.processor, texts[piece]) for piece in pieces(len(texts), size)),
             *(fact_example(self.processor, facts[piece]) for piece in pieces(len(facts), 3 * size)),
         ]
@@ -142,7 +167,7 @@ class ExampleSource:
 
 def by_length(turns: list[Demonstration]) -> list[Demonstration]:
     """Turns of like length side by side, so that micro-batches hold little padding."""
-    return sorted(turns, key=lambda turn: len(turn.text))
+    return sorted(turns, key=lambda turn: len(turn.prompt) + len(turn.text))
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -182,11 +207,11 @@ def learn(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, sft.steps, sft.learning_rate, sft.warmup_steps)
         examples = [example.to(device) for example in draw()]
-        n_tokens = sum(int(example.learned.sum()) for example in examples)
+        weight = sum(float(example.weights.sum()) for example in examples)
         model.train()
 
-        def loss(example: Example, n_tokens: int = n_tokens) -> tuple[Tensor, float]:
-            value = summed_loss(model, example, settings.model.precision) / n_tokens
+        def loss(example: Example, weight: float = weight) -> tuple[Tensor, float]:
+            value = summed_loss(model, example, settings.model.precision) / weight
             return value, value.item()
 
         total = sum(add_gradients(workers, weights, loss, examples))
@@ -223,7 +248,14 @@ def run_sft(settings: Settings, out: Path) -> Path:
         if settings.model.adapter == "lora":
             model = add_lora(model, settings.model, settings.seed)
         workers = Workers(settings.threads, device)
-        actor = ActorCritic(model, None, temperature=settings.rollout.temperature, precision=settings.model.precision)
+        actor = ActorCritic(
+            model,
+            None,
+            temperature=settings.rollout.temperature,
+            precision=settings.model.precision,
+            logit_chunk=settings.model.logit_chunk,
+            gradient_checkpointing=settings.model.gradient_checkpointing,
+        )
         shown = {"loss": ".3f", "cards_read": ".1%", "success": ".1%"}
         source = ExampleSource(settings, processor)
 

@@ -2,11 +2,14 @@
 
 The merged weight change of each LoRA layer is folded into a second copy of that layer's weight, and of nothing else: no
 second model, no second device. While the teacher scores, those weights stand in for the layers' own and the adapter is
-switched off; folded layers also cost less than half of unmerged LoRA.
+switched off, which also computes faster than an adapter beside the weights. A merge goes through the layers one by one,
+so that beside the running sums and the folded weights only one layer's weight change is in memory.
 
 Source: GTR-Turbo (https://arxiv.org/abs/2512.13043), sections on the merged teacher. Departures from its released code:
 the teacher changes at every merge (there, the merge writes to an adapter name that exists, which PEFT answers by doing
-nothing); the merge is on weight changes, not on LoRA factors; the teacher sees the picture.
+nothing); the merge is on weight changes, not on LoRA factors (``space="factors"`` merges those, for the ablation; it
+leaves out the square root of the layer's scaling by which PEFT multiplies both, and applies the scaling at the end);
+the teacher sees the picture.
 """
 
 from __future__ import annotations
@@ -20,9 +23,12 @@ import torch
 from torch import Tensor
 
 from gtr_agent.config import MergeSettings
-from gtr_agent.folding import folded, folded_weights, task_vectors
+from gtr_agent.folding import ADAPTER, fold, folded, lora_layers, task_vector
 from gtr_agent.model import Precision
-from gtr_agent.ties import RunningTies
+from gtr_agent.running_ties import RunningTies
+from gtr_agent.sign_sums import bytes_per_entry
+from gtr_agent.ties import lora_delta
+from gtr_envs.errors import CheckpointError, SettingError
 
 
 @dataclass(frozen=True)
@@ -45,23 +51,48 @@ class MergedTeacher:
         model: the agent's PEFT model; its base weights are shared.
         settings: how checkpoints are merged.
         precision: of the forward passes.
+
+    Raises:
+        SettingError: the model has no LoRA layer to merge.
+
+    Attributes:
+        weights: layer name -> its weight with the merged change folded in; before the first merge a copy of the base's.
+        sums: the running merge. With ``space="delta"`` its layers are the model's; with ``"factors"`` each LoRA layer
+            has two, ``NAME.lora_A`` and ``NAME.lora_B``.
     """
 
     def __init__(self, model: Any, settings: MergeSettings, precision: Precision = "float32") -> None:
         self.model = model
         self.precision = precision
+        self.space = settings.space
+        self.layers = lora_layers(model)
+        if not self.layers:
+            raise SettingError("a merged teacher needs a model with a LoRA adapter; this model has none")
+        self.weights = {name: self._folded(name, torch.zeros(())) for name in self.layers}
         alpha = settings.ema_alpha if settings.weights == "ema" else None
-        self.sums = RunningTies(settings.method, settings.density, alpha)
-        self.delta = {name: torch.zeros_like(delta) for name, delta in task_vectors(model).items()}
-        self.weights = folded_weights(model, self.delta, precision)
+        entries = sum(shape.numel() for shape in self._shapes().values())
+        needed = entries * bytes_per_entry(settings.method, counted=alpha is None)
+        place = place_of_sums(settings.keep_on, next(iter(self.weights.values())).device, needed)
+        self.sums = RunningTies(settings.method, settings.density, alpha, place)
 
+    @torch.no_grad()
     def merge(self) -> MergeReport:
-        """Add the agent's present adapter to the checkpoints and merge them all anew."""
-        agent = task_vectors(self.model)
-        self.sums.update(agent)
-        before, self.delta = self.delta, self.sums.merged()
-        self.weights = folded_weights(self.model, self.delta, self.precision)
-        return MergeReport(distance_between(self.delta, before), distance_between(self.delta, agent))
+        """Add the agent's present adapter to the checkpoints and merge them all anew.
+
+        Raises:
+            ValueError: the adapter has values that are not finite: training diverged. Nothing has changed then.
+        """
+        check_finite(self.layers)
+        change = distance = torch.zeros((), dtype=torch.float64)
+        for name, layer in self.layers.items():
+            agent = task_vector(layer)
+            before, after = self._add(name, agent)
+            # In place: while the weights are written anew, no second set of them is made.
+            self.weights[name].copy_(self._folded(name, after))
+            change = change + squared_norm(after - before)
+            distance = distance + squared_norm(after - agent)
+        self.sums.finish()
+        return MergeReport(float(change.sqrt()), float(distance.sqrt()))
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -69,7 +100,99 @@ class MergedTeacher:
         with folded(self.model, self.weights):
             yield
 
+    @torch.no_grad()
+    def delta(self, name: str) -> Tensor:
+        """The merged weight change of one layer, (out features, in features), float32, on the model's device.
 
-def distance_between(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
-    """The Frobenius norm of the difference over all layers."""
-    return float(sum(((left[name] - right[name]) ** 2).sum() for name in left)) ** 0.5
+        Args:
+            name: the layer's, as in ``weights``.
+        """
+        base = self.layers[name].get_base_layer().weight
+        if not self.sums.count:
+            return torch.zeros(base.shape, device=base.device)
+        if self.space == "delta":
+            return self.sums.merged_layer(name, base.device)
+        factors = [self.sums.merged_layer(f"{name}.{part}", base.device) for part in ("lora_A", "lora_B")]
+        return lora_delta(factors[0], factors[1], self.layers[name].scaling[ADAPTER])
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the teacher has learnt, as a flat dict that safetensors can save: the merge's sums and count.
+
+        The tensors are the live ones, not copies: save them before the next merge.
+        """
+        return self.sums.state_dict()
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Become the teacher that `state` was taken of: bit for bit, on the same kind of device.
+
+        Args:
+            state: what `state` gave, of a teacher with the same settings on the same model.
+
+        Raises:
+            CheckpointError: the state is damaged, or of another model, method or space. Nothing has changed then.
+        """
+        shapes = self._shapes()
+        found = {key.partition("/")[2]: values.shape for key, values in state.items() if "/" in key}
+        if found and found != shapes:
+            odd = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
+            raise CheckpointError(
+                f"the saved teacher is of another model or merge.space: {len(odd)} layers differ, such as {odd[0]}"
+            )
+        self.sums.load_state_dict(state)
+        for name in self.layers:
+            self.weights[name].copy_(self._folded(name, self.delta(name)))
+
+    def _shapes(self) -> dict[str, torch.Size]:
+        """The shapes of what is merged, by name."""
+        if self.space == "delta":
+            return {name: layer.get_base_layer().weight.shape for name, layer in self.layers.items()}
+        return {f"{name}.{part}": factor.shape for name in self.layers for part, factor in self._factors(name).items()}
+
+    def _factors(self, name: str) -> dict[str, Tensor]:
+        layer = self.layers[name]
+        return {"lora_A": layer.lora_A[ADAPTER].weight, "lora_B": layer.lora_B[ADAPTER].weight}
+
+    def _add(self, name: str, agent: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds a layer of the agent to the sums; returns its merged weight change without and with it."""
+        if self.space == "delta":
+            return self.sums.add_layer(name, agent)
+        pairs = [self.sums.add_layer(f"{name}.{part}", factor) for part, factor in self._factors(name).items()]
+        (a_before, a_after), (b_before, b_after) = pairs
+        scaling = self.layers[name].scaling[ADAPTER]
+        return lora_delta(a_before, b_before, scaling), lora_delta(a_after, b_after, scaling)
+
+    def _folded(self, name: str, delta: Tensor) -> Tensor:
+        """A layer's weight with a change folded in, as the teacher's passes use it."""
+        base = self.layers[name].get_base_layer().weight
+        return fold(base, delta.to(base.device), self.precision)
+
+
+def check_finite(layers: Mapping[str, Any]) -> None:
+    """Raises ValueError where a layer's adapter has values that are not finite."""
+    for name, layer in layers.items():
+        for factor in (layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight):
+            if not torch.isfinite(factor).all():
+                raise ValueError(f"The adapter of layer {name} has values that are not finite: training diverged.")
+
+
+def squared_norm(values: Tensor) -> Tensor:
+    """The sum of squares, added up in float64, on the CPU."""
+    return torch.linalg.vector_norm(values, dtype=torch.float64).square().cpu()
+
+
+def place_of_sums(wish: str, model_device: torch.device, needed: int) -> torch.device:
+    """Where the running sums are kept.
+
+    Args:
+        wish: ``"model"``, ``"cpu"`` or ``"auto"``, as in the settings.
+        model_device: where the model is.
+        needed: bytes.
+    """
+    if wish == "cpu":
+        return torch.device("cpu")
+    if wish == "auto" and model_device.type == "cuda":
+        # Of all its memory, not of what is free just now: the same choice in every run.
+        room = torch.cuda.get_device_properties(model_device).total_memory // 4
+        return model_device if needed <= room else torch.device("cpu")
+    return model_device

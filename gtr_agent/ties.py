@@ -1,4 +1,4 @@
-"""TIES merging of checkpoints, exactly and in bounded memory: trim, elect a sign, average the entries of that sign.
+"""TIES merging of checkpoints as pure tensor functions: trim, elect a sign, average the entries of that sign.
 
 Sources: TIES-Merging (Yadav et al. 2023, https://arxiv.org/abs/2306.01708); its use on the checkpoints of a running
 training as a teacher is GTR-Turbo (https://arxiv.org/abs/2512.13043).
@@ -10,36 +10,29 @@ A *task vector* is the weight change of a checkpoint from the base model. For a 
 * the merged entry is ``sum_i w_i * d_i / sum_i w_i``, both sums over those ``i`` whose ``d_i`` has the elected sign,
   and zero where there is none (entries that were trimmed have no sign and take no part).
 
-Both need only four running sums for an entry: of the positive parts, of their weights, of the negative parts and of
-their weights. So a merge over all checkpoints so far costs the same at every update, however many there are, and
-no checkpoint is kept (`RunningTies`).
+`ties_merge` does this with all checkpoints at hand; ``running_ties.py`` gives the same and keeps none of them.
 
-Weights. *SMA*: every checkpoint has weight 1. *EMA* with ``alpha``: the sums are scaled by ``1 - alpha`` and the new
-checkpoint joins with weight ``alpha``; the very first one joins with weight 1 (`ema_weights`).
+Weights. *SMA*: every checkpoint has weight 1. *EMA* with ``alpha``: `ema_weights`.
 
-Departures from the released code, and why:
-
-* It merges the LoRA factors A and B separately, which is not TIES on the weight change B @ A. Here the weight change is
-  merged.
-* It calls PEFT's merge with weights that sum to one. PEFT multiplies by the weights but divides by the *number* of
-  agreeing entries, which shrinks the result: four equal adapters at 0.25 give a quarter of the adapter. Here the mean
-  divides by the summed *weights*, so the scale of the weights does not matter. With all weights 1 both agree.
+Departure from the released code, and why: it calls PEFT's merge with weights that sum to one. PEFT multiplies by the
+weights but divides by the *number* of agreeing entries, which shrinks the result: four equal adapters at 0.25 give a
+quarter of the adapter. Here the mean divides by the summed *weights*, so the scale of the weights does not matter. With
+all weights 1 both agree. (PEFT also elects the sign without the weights; here they have their say.)
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gtr_envs.errors import CheckpointError, SettingError
+from gtr_envs.errors import SettingError
 
 MergeMethod = Literal["ties", "linear"]
 
-_SUMS = ("positive_sum", "positive_weight", "negative_sum", "negative_weight")
-_TOTAL_WEIGHT = "total_weight"
-_COUNT = "count"
+COUNTED_FROM = 1 << 16
+"""Tensors of at least so many entries are trimmed by counting; for smaller ones selecting is faster."""
 
 
 def lora_delta(factor_a: Tensor, factor_b: Tensor, scaling: float) -> Tensor:
@@ -62,10 +55,11 @@ def trim(delta: Tensor, density: float) -> Tensor:
     """Keeps the entries of one tensor that are largest by magnitude and sets the others to zero.
 
     Exactly ``k = int(density * delta.numel())`` entries are kept (rounded down, as PEFT does). Among entries of equal
-    magnitude at the border, ``torch.topk`` chooses which are kept.
+    magnitude at the border, those that come first in the tensor are kept: the same bytes on every device, which
+    ``torch.topk`` does not promise.
 
     Args:
-        delta: a task vector of any shape.
+        delta: a task vector of any shape, of finite numbers.
         density: the share to keep, from 0 to 1. At 1 the tensor comes back as it is (not a copy).
 
     Returns:
@@ -81,18 +75,19 @@ def trim(delta: Tensor, density: float) -> Tensor:
     kept = int(density * size)
     if kept == size:
         return delta
-    flat = delta.reshape(-1)
-    magnitude = flat.abs()
-    # Looking for the smaller side, unsorted, is the fastest exact way measured that also runs on a GPU.
-    if 2 * kept > size:
-        dropped = torch.topk(magnitude, size - kept, largest=False, sorted=False).indices
-        return flat.index_fill(0, dropped, 0.0).reshape(delta.shape)
-    chosen = torch.topk(magnitude, kept, sorted=False).indices
-    return torch.zeros_like(flat).index_copy_(0, chosen, flat[chosen]).reshape(delta.shape)
+    if kept == 0:
+        return torch.zeros_like(delta)
+    magnitude = delta.abs().reshape(-1)
+    border = _in_order(magnitude, size - kept)  # the smallest magnitude that is kept
+    keep = magnitude >= border
+    surplus = int(keep.sum()) - kept
+    if surplus:
+        keep[(magnitude == border).nonzero().squeeze(1)[-surplus:]] = False
+    return torch.where(keep.reshape(delta.shape), delta, 0.0)
 
 
 def ties_merge(deltas: Sequence[Tensor], weights: Sequence[float], density: float) -> Tensor:
-    """TIES of several task vectors of one layer at once. `RunningTies` gives the same without keeping them.
+    """TIES of several task vectors of one layer at once.
 
     Args:
         deltas: untrimmed task vectors of one shape, one a checkpoint.
@@ -100,7 +95,7 @@ def ties_merge(deltas: Sequence[Tensor], weights: Sequence[float], density: floa
         density: the share of entries that each task vector keeps.
 
     Returns:
-        The merged task vector in float32, of the same shape.
+        The merged task vector in float32 (in float64 where the task vectors are), of the same shape.
 
     Raises:
         ValueError: no task vector, another number of weights, a weight that is not positive and finite.
@@ -111,8 +106,9 @@ def ties_merge(deltas: Sequence[Tensor], weights: Sequence[float], density: floa
     if not deltas:
         raise ValueError("ties_merge needs at least one task vector, got none.")
     for weight in weights:
-        _check_weight(weight)
-    stacked = torch.stack([trim(delta.detach().float(), density) for delta in deltas])  # (checkpoints, ...)
+        check_weight(weight)
+    wide = torch.promote_types(deltas[0].dtype, torch.float32)
+    stacked = torch.stack([trim(delta.detach().to(wide), density) for delta in deltas])  # (checkpoints, ...)
     weight_by_entry = torch.stack(
         [torch.full_like(delta, weight) for delta, weight in zip(stacked, weights, strict=True)]
     )
@@ -121,7 +117,7 @@ def ties_merge(deltas: Sequence[Tensor], weights: Sequence[float], density: floa
     agrees = stacked.sign() == elected  # zero entries have sign 0 and never agree
     weight_of_agreeing = (weight_by_entry * agrees).sum(dim=0)
     mass = (stacked * weight_by_entry * agrees).sum(dim=0)
-    return _divide(mass, weight_of_agreeing)
+    return divide(mass, weight_of_agreeing)
 
 
 def ema_weights(count: int, alpha: float) -> list[float]:
@@ -144,157 +140,6 @@ def ema_weights(count: int, alpha: float) -> list[float]:
     return [(1.0 if i == 0 else alpha) * (1.0 - alpha) ** (count - 1 - i) for i in range(count)]
 
 
-class RunningTies:
-    """The merge of all checkpoints added so far, kept as running sums in float32, layer by layer.
-
-    ``method="ties"`` wants *trimmed* task vectors; ``method="linear"`` is the plain weighted mean and wants untrimmed
-    ones. `update` trims (or not) and weights by itself; `add` and `decay` are the steps it is made of.
-
-    Args:
-        method: ``"ties"`` or ``"linear"``.
-        density: the share of entries that `update` keeps of each task vector (not used by ``"linear"``).
-        alpha: None for equal weights (SMA), or the weight of a new checkpoint (EMA).
-
-    Raises:
-        SettingError: an unknown method, a density outside 0 to 1, an alpha that is not above 0 and at most 1.
-
-    A limit worth knowing: with EMA at alpha 0.5 float32 forgets an entry that was trimmed away in the last 120 or so
-    checkpoints on end (its sum and its weight both fade to zero); it is then merged as zero.
-    """
-
-    def __init__(self, method: MergeMethod = "ties", density: float = 0.8, alpha: float | None = None) -> None:
-        if method not in ("ties", "linear"):
-            raise SettingError(f"Unknown merge method {method!r}: it is 'ties' or 'linear'.")
-        check_density(density)
-        if alpha is not None:
-            check_alpha(alpha)
-        self.method = method
-        self.density = density
-        self.alpha = alpha
-        self.count = 0  # checkpoints added
-        self.total_weight = 0.0  # sum of the weights of all checkpoints: the divisor of the linear merge
-        self._sums: dict[str, dict[str, Tensor]] = {}  # layer name -> the four sums of _SUMS
-
-    def update(self, deltas: Mapping[str, Tensor]) -> None:
-        """Trims a checkpoint's task vectors and adds them, weighted by the SMA or EMA rule.
-
-        Args:
-            deltas: layer name -> untrimmed task vector; the same names and shapes at every call.
-
-        Raises:
-            ValueError: other names or shapes than before, or a value that is not finite. Nothing is added then.
-        """
-        trimmed = (
-            {name: trim(delta, self.density) for name, delta in deltas.items()} if self.method == "ties" else deltas
-        )
-        self._check(trimmed)
-        if self.alpha is None or self.count == 0:
-            self.add(trimmed, 1.0)
-            return
-        self.decay(1.0 - self.alpha)
-        self.add(trimmed, self.alpha)
-
-    def add(self, deltas: Mapping[str, Tensor], weight: float = 1.0) -> None:
-        """Adds one checkpoint.
-
-        Args:
-            deltas: layer name -> task vector, trimmed already where the method is TIES.
-            weight: its weight, positive and finite.
-
-        Raises:
-            ValueError: other names or shapes than before, a value that is not finite, or a bad weight.
-        """
-        _check_weight(weight)
-        self._check(deltas)
-        for name, delta in deltas.items():
-            values = delta.detach().float()
-            if name not in self._sums:
-                self._sums[name] = {key: torch.zeros_like(values) for key in _SUMS}
-            sums = self._sums[name]
-            sums["positive_sum"].add_(values.clamp(min=0), alpha=weight)
-            sums["positive_weight"].add_((values > 0).float(), alpha=weight)
-            sums["negative_sum"].add_(values.clamp(max=0), alpha=weight)
-            sums["negative_weight"].add_((values < 0).float(), alpha=weight)
-        self.total_weight += weight
-        self.count += 1
-
-    def decay(self, factor: float) -> None:
-        """Scales the weight of everything added so far.
-
-        Args:
-            factor: from 0 to 1; ``1 - alpha`` for an EMA.
-
-        Raises:
-            ValueError: the factor is outside 0 to 1.
-        """
-        if not 0.0 <= factor <= 1.0:
-            raise ValueError(f"The decay factor must be from 0 to 1, got {factor}.")
-        for sums in self._sums.values():
-            for values in sums.values():
-                values.mul_(factor)
-        self.total_weight *= factor
-
-    def merged(self) -> dict[str, Tensor]:
-        """The merged task vectors: layer name -> float32 tensor (fresh memory), as at the head of this file."""
-        return {name: self._merge(sums) for name, sums in self._sums.items()}
-
-    def _merge(self, sums: Mapping[str, Tensor]) -> Tensor:
-        total = sums["positive_sum"] + sums["negative_sum"]
-        if self.method == "linear":
-            return total / self.total_weight
-        positive = total >= 0
-        mass = torch.where(positive, sums["positive_sum"], sums["negative_sum"])
-        weight = torch.where(positive, sums["positive_weight"], sums["negative_weight"])
-        return _divide(mass, weight)
-
-    def _check(self, deltas: Mapping[str, Tensor]) -> None:
-        """Raises ValueError where a checkpoint does not fit the ones before, before anything is changed."""
-        if self._sums and deltas.keys() != self._sums.keys():
-            odd = sorted(deltas.keys() ^ self._sums.keys())
-            raise ValueError(f"Every checkpoint must have the layers of the first one; these differ: {', '.join(odd)}.")
-        for name, delta in deltas.items():
-            if name in self._sums and delta.shape != self._sums[name]["positive_sum"].shape:
-                expected = tuple(self._sums[name]["positive_sum"].shape)
-                raise ValueError(f"Layer {name} has shape {tuple(delta.shape)}, the first checkpoint's is {expected}.")
-            if not torch.isfinite(delta).all():
-                raise ValueError(f"The task vector of layer {name} has values that are not finite: training diverged.")
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The sums as a flat dict, ``"positive_sum/LAYER" -> tensor`` and so on, that safetensors can save.
-
-        The tensors are the live ones, not copies. Settings (method, density, alpha) are not part of it.
-        """
-        state = {f"{key}/{name}": values for name, sums in self._sums.items() for key, values in sums.items()}
-        state[_TOTAL_WEIGHT] = torch.tensor([self.total_weight], dtype=torch.float64)
-        state[_COUNT] = torch.tensor([self.count], dtype=torch.int64)
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes the sums of a saved `state_dict` (copied), in place of its own.
-
-        Args:
-            state: what `state_dict` gave.
-
-        Raises:
-            CheckpointError: an entry is missing or unknown. Nothing is changed then.
-        """
-        sums: dict[str, dict[str, Tensor]] = {}
-        for full_name, values in state.items():
-            if full_name in (_TOTAL_WEIGHT, _COUNT):
-                continue
-            key, _, name = full_name.partition("/")
-            if key not in _SUMS or not name:
-                raise CheckpointError(f"Unknown entry {full_name!r} in the saved state of a merge.")
-            sums.setdefault(name, {})[key] = values.detach().float().clone()
-        missing = [key for key in (_TOTAL_WEIGHT, _COUNT) if key not in state]
-        missing += [f"{key}/{name}" for name, parts in sums.items() for key in _SUMS if key not in parts]
-        if missing:
-            raise CheckpointError(f"The saved state of a merge lacks {', '.join(missing)}.")
-        self._sums = sums
-        self.total_weight = float(state[_TOTAL_WEIGHT].item())
-        self.count = int(state[_COUNT].item())
-
-
 def check_density(density: float) -> None:
     """Raises SettingError where `density` is not from 0 to 1."""
     if not 0.0 <= density <= 1.0:
@@ -307,11 +152,35 @@ def check_alpha(alpha: float) -> None:
         raise SettingError(f"The EMA weight alpha must be above 0 and at most 1, got {alpha}.")
 
 
-def _check_weight(weight: float) -> None:
+def check_weight(weight: float) -> None:
+    """Raises ValueError where a checkpoint's `weight` is not positive and finite."""
     if not (math.isfinite(weight) and weight > 0):
         raise ValueError(f"A checkpoint's weight must be positive and finite, got {weight}.")
 
 
-def _divide(mass: Tensor, weight: Tensor) -> Tensor:
+def divide(mass: Tensor, weight: Tensor) -> Tensor:
     """``mass / weight``, and 0 where the weight is 0 (the mass is 0 there)."""
-    return mass / weight.clamp(min=torch.finfo(weight.dtype).tiny)
+    return mass / weight.clamp(min=torch.finfo(mass.dtype).tiny)
+
+
+def _in_order(magnitude: Tensor, place: int) -> Tensor:
+    """The magnitude that would stand at a place, counted from 0, if all were sorted upwards.
+
+    Non-negative floats are in the order of their bits, so counting the upper and then the lower half of the bits finds
+    the number without sorting: several times as fast as ``torch.topk`` or ``torch.kthvalue`` on a layer of 68 million
+    entries on a CPU. Either way gives the very same number.
+    """
+    if magnitude.dtype == torch.float64 or magnitude.numel() < COUNTED_FROM:
+        return torch.kthvalue(magnitude, place + 1).values
+    bits = magnitude.float().view(torch.int32)
+    upper = bits >> 16
+    high, place = _digit(upper, place, 1 << 15)
+    low, _ = _digit(bits[upper == high] & 0xFFFF, place, 1 << 16)
+    return torch.tensor((high << 16) | low, dtype=torch.int32, device=bits.device).view(torch.float32)
+
+
+def _digit(digits: Tensor, place: int, values: int) -> tuple[int, int]:
+    """The digit at a place of the sorted digits, and which place it has among those that are equal to it."""
+    up_to = torch.bincount(digits, minlength=values).cumsum(0)
+    digit = int(torch.searchsorted(up_to, place, right=True))
+    return digit, place - (int(up_to[digit - 1]) if digit else 0)

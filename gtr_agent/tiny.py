@@ -4,9 +4,8 @@ It is transformers' own ``Qwen2_5_VLForConditionalGeneration`` with a small conf
 Qwen's special tokens and chat template, saved in the Hugging Face layout: whatever loads it cannot tell that it is
 tiny.
 
-What makes it quick to teach: its tokenizer is a byte-level one (so any text can be written) to which the protocol's
-fixed phrases and the numbers up to 400 are added as single tokens, and its pictures are scaled to 112x112, 16 visual
-tokens.
+What makes it quick to teach: its tokenizer is a byte-level one (so any text can be written) to which the words of an
+environment's prompts and answers are added as single tokens, and its pictures are scaled to 112x112, 16 visual tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from gtr_agent.files import new_folder
-from gtr_envs.tasks import Points24Task
+from gtr_agent.tiny_words import words_for
+from gtr_envs.tasks import task_for
 
 if TYPE_CHECKING:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
@@ -33,8 +33,7 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-LARGEST_NUMBER = 400
-"""Of Points24's whole intermediate results most are below it; larger ones are written in more than one token."""
+USUAL_ENV = "gtr/Points24-v0"
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -47,33 +46,22 @@ CHAT_TEMPLATE = (
 """Qwen's chat format. The stock template is longer because it knows videos and a default system message."""
 
 
-def phrases() -> tuple[str, ...]:
-    """The protocol's fixed phrases, each of which is one token."""
-    task = Points24Task()
-    keys = task.keys
-    frame = ['{"cards": [', '], "formula": "', *(f'", "{key}": "' for key in keys[2:]), '"}']
-    words = ["user\n", "assistant\n", task.instruction, task.formula_label, task.empty_formula]
-    signs = [f" {sign}" for sign in ("+", "-", "*", "/", "(", ")", "=", ">", "x", "y")]
-    return (*words, *frame, *signs)
-
-
-def make_tokenizer() -> Qwen2Tokenizer:
-    """The byte-level tokenizer with the phrases and numbers as tokens of their own; any text survives a round trip."""
+def make_tokenizer(env_id: str = USUAL_ENV) -> Qwen2Tokenizer:
+    """The byte-level tokenizer with an environment's words as tokens of their own; any text survives a round trip."""
     from tokenizers import AddedToken
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import Qwen2Tokenizer
 
     vocabulary = {byte: index for index, byte in enumerate(sorted(ByteLevel.alphabet()))}
-    numbers = [str(number) for number in range(10, 11)] + [f" {number}" for number in range(LARGEST_NUMBER + 1)]
     tokenizer = Qwen2Tokenizer(
         vocab=vocabulary, merges=[], eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None
     )
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL_TOKENS)})
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (*phrases(), *numbers)])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in words_for(env_id)])
     return tokenizer
 
 
-def make_processor() -> Qwen2_5_VLImageProcessor:
+def make_processor(env_id: str = USUAL_ENV) -> Qwen2_5_VLImageProcessor:
     """The processor: pictures to 112x112, Qwen's patches of 14 pixels merged two by two."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -81,7 +69,7 @@ def make_processor() -> Qwen2_5_VLImageProcessor:
 
     # 112 * 112 would be rounded down to 84x84 by the processor's arithmetic in floats.
     image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 12_800})
-    return Qwen2_5_VLImageProcessor(image_processor, make_tokenizer(), chat_template=CHAT_TEMPLATE)
+    return Qwen2_5_VLImageProcessor(image_processor, make_tokenizer(env_id), chat_template=CHAT_TEMPLATE)
 
 
 def make_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
@@ -132,21 +120,24 @@ def make_model(config: Qwen2_5_VLConfig, seed: int) -> Qwen2_5_VLForConditionalG
         return Qwen2_5_VLForConditionalGeneration(config)
 
 
-def init_tiny(out: Path, seed: int = 0) -> Path:
+def init_tiny(out: Path, seed: int = 0, env_id: str = USUAL_ENV) -> Path:
     """Make the tiny model and write it in the Hugging Face layout.
 
     Args:
         out: a folder that does not exist yet, or is empty.
         seed: what the weights follow from.
+        env_id: the environment whose words become single tokens.
 
     Returns:
         the folder.
 
     Raises:
+        UnknownEnvironmentError: no environment of this id is played by answers.
         OutputExistsError: the folder holds something.
     """
+    task_for(env_id)
     with new_folder(out) as folder:
-        processor = make_processor()
+        processor = make_processor(env_id)
         model = make_model(make_config(processor.tokenizer), seed)
         model.save_pretrained(folder)
         processor.save_pretrained(folder)

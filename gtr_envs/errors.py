@@ -50,3 +50,15 @@ class MissingExtraError(GtrError, ImportError):
 
 class GameError(GtrError, OSError):
     """A game that is missing or damaged, or that cannot be played."""
+
+
+class EndpointError(GtrError, ConnectionError):
+    """A chat endpoint that does not answer, or that refuses."""
+
+
+class CostCapError(GtrError, RuntimeError):
+    """As much was paid for an endpoint's replies as the settings allow."""
+
+
+class MissingReplyError(GtrError, LookupError):
+    """A reply that is not in the cache, where no endpoint may be asked."""

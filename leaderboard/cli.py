@@ -6,7 +6,6 @@ project raises on purpose ends as one line on stderr and exit code 2; Ctrl-C end
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from gtr_agent.command import CommandWithSettings, Config, Init, Overrides, Preset, Resume, run_train
+from gtr_agent.command import Out as RunOut
 from leaderboard.cli_eval import eval_command
 from leaderboard.cli_parts import console, note, quiet_libraries, require
 from leaderboard.wording import DEFAULT_ENV, wording
@@ -29,11 +30,6 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 
-Preset = Annotated[str | None, typer.Option("--preset", help="A preset's name; gtr-bench presets lists them.")]
-Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings, instead of a preset.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given many times.")
-]
 Out = Annotated[Path, typer.Option("--out", help="The folder to write; it must not hold another run.")]
 
 
@@ -74,14 +70,14 @@ def what_to_evaluate(env_id: str) -> str:
     return " ".join([f"--env {env_id}", *(f"--split {split}" for split in held_out)])
 
 
-@app.command()
+@app.command(cls=CommandWithSettings)
 def sft(
     out: Out,
     preset: Preset = None,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Warm-start a model on the solver's episodes (supervised)."""
+    """Warm-start a model on an expert's episodes (supervised)."""
     require("torch", "transformers", "peft")
     from gtr_agent.config import load_settings
 
@@ -94,31 +90,23 @@ def sft(
     print(f"go on with: gtr-bench train {_chosen(preset, config)}--init {made} --out runs/my-agent")
 
 
-@app.command()
+@app.command(cls=CommandWithSettings)
 def train(
-    out: Out,
+    out: RunOut = None,
     preset: Preset = None,
     config: Config = None,
     overrides: Overrides = None,
-    init: Annotated[
-        Path | None,
-        typer.Option("--init", help="The warm-started checkpoint to begin from; else the setting model.base."),
-    ] = None,
+    init: Init = None,
+    resume: Resume = None,
 ) -> None:
-    """Train an agent by reinforcement learning: GTR-Turbo (KL) or plain PPO, by the setting 'method'."""
+    """Train an agent, by GTR-Turbo or one of its relatives; the setting 'method' says which."""
     require("torch", "transformers", "peft")
-    from gtr_agent.config import load_settings
-
-    changed = list(overrides or [])
-    if init is not None:
-        changed.append(f"model.base={json.dumps(str(init))}")
-    settings = load_settings(preset, config, changed)
     quiet_libraries()
-    from gtr_agent.train import train as run_training
+    from gtr_agent.checkpoint import read_notes
 
-    made = run_training(settings, out)
+    made = run_train(out, preset, config, overrides, init, resume)
     print(f"trained agent: {made}")
-    print(f"go on with: gtr-bench eval --agent {made} {what_to_evaluate(settings.env.id)}")
+    print(f"go on with: gtr-bench eval --agent {made} {what_to_evaluate(read_notes(made)['env_id'])}")
 
 
 app.command("eval")(eval_command)

@@ -4,15 +4,20 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.checkpoint import checkpoint_folder, latest_checkpoint, read_notes, save_checkpoint
+from gtr_agent.checkpoint import load_weights, read_notes, save_checkpoint, state_folder
 from gtr_agent.config import Settings
-from gtr_agent.files import new_folder
+from gtr_agent.files import find_damage, new_folder
+from gtr_agent.model import load_model
 from gtr_agent.policy import load_policy
-from gtr_agent.train import drop_old_checkpoints
+from gtr_agent.run_folder import checkpoint_folder, latest_resumable
+from gtr_agent.run_state import load_optimizer, optimizer_state, random_state, read_part, restore_random
+from gtr_agent.teacher import MergedTeacher
+from gtr_agent.train import make_actor, make_optimizer
 from gtr_envs.errors import CheckpointError, OutputExistsError
 
 
@@ -122,9 +127,70 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == ["whole"]
 
 
-def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
-    for update in range(1, 6):
-        checkpoint_folder(tmp_path, update).mkdir(parents=True)
-        drop_old_checkpoints(tmp_path, 2, update)
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["update-000004", "update-000005"]
-    assert latest_checkpoint(tmp_path) == checkpoint_folder(tmp_path, 5)
+def train_a_little(actor: ActorCritic, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    """A step with made-up gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.randn(weight.shape, generator=generator)
+    optimizer.step()
+
+
+def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(actor: ActorCritic, settings: Settings, tmp_path: Path) -> None:
+    """Adapter, value head, optimiser, teacher and generators."""
+    optimizer, rng = make_optimizer(actor, settings.ppo), np.random.default_rng(1)
+    teacher = MergedTeacher(actor.model, settings.merge)
+    for seed in range(2):
+        train_a_little(actor, optimizer, seed)
+        teacher.merge()
+    rng.random(3)
+    folder = checkpoint_folder(tmp_path, 2)
+    state = {
+        "optimizer": optimizer_state(optimizer),
+        "random": random_state({"shuffle": rng}),
+        "teacher": teacher.state(),
+        "progress": {"updates": 2},
+    }
+    save_checkpoint(folder, actor, settings, 2, {}, state)
+    assert latest_resumable(tmp_path, pytest.fail) == folder
+
+    other = make_actor(load_model(settings.model.base, settings.model.attention), settings)
+    other_optimizer, other_rng = make_optimizer(other, settings.ppo), np.random.default_rng(2)
+    load_weights(other, folder)
+    load_optimizer(other_optimizer, read_part(state_folder(folder), "optimizer"))
+    restore_random(read_part(state_folder(folder), "random"), {"shuffle": other_rng})
+    other_teacher = MergedTeacher(other.model, settings.merge)
+    other_teacher.load_state(read_part(state_folder(folder), "teacher"))
+    assert read_part(state_folder(folder), "progress") == {"updates": 2}
+    for one, two in ((actor, optimizer), (other, other_optimizer)):
+        train_a_little(one, two, 9)
+    assert teacher.merge() == other_teacher.merge()
+    assert rng.random() == other_rng.random()
+    weights = dict(other.named_parameters())
+    assert all(torch.equal(weight, weights[name]) for name, weight in actor.named_parameters())
+    assert all(torch.equal(weight, other_teacher.weights[name]) for name, weight in teacher.weights.items())
+
+
+def test_weights_of_another_architecture_are_refused(checkpoint: Path, settings: Settings) -> None:
+    for section, change in (("model", {"lora_rank": 3}), ("ppo", {"value_hidden": (7,)})):
+        part = getattr(settings, section).model_copy(update=change)
+        other = make_actor(
+            load_model(settings.model.base, settings.model.attention), settings.model_copy(update={section: part})
+        )
+        before = {name: weight.clone() for name, weight in other.named_parameters()}
+        with pytest.raises(CheckpointError, match=r"another architecture.*settings that began the run"):
+            load_weights(other, checkpoint)
+        assert all(torch.equal(weight, before[name]) for name, weight in other.named_parameters())
+
+
+def test_damaged_weights_are_not_resumed(checkpoint: Path, actor: ActorCritic) -> None:
+    assert find_damage(checkpoint) is None
+    for name in ("value_head.safetensors", "adapter_model.safetensors"):
+        path = checkpoint / name
+        path.write_bytes(path.read_bytes()[:-1])
+        assert name in str(find_damage(checkpoint))
+        with pytest.raises(CheckpointError, match=f"{name} is damaged"):
+            load_weights(actor, checkpoint)
+        path.unlink()
+        with pytest.raises(CheckpointError, match=f"{name} is missing"):
+            load_weights(actor, checkpoint)

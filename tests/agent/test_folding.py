@@ -8,10 +8,11 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.config import Settings, load_settings
+from gtr_agent.experience import Experience, prepare
 from gtr_agent.folding import folded_for_training, lora_layers
 from gtr_agent.model import load_model
 from gtr_agent.parallel import Workers
-from gtr_agent.ppo import Experience, ppo_loss, prepare, update
+from gtr_agent.ppo import Update, ppo_loss
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.train import make_actor
@@ -50,7 +51,7 @@ def test_the_gradients_are_those_of_the_adapter(
     gradients = []
     for actor in pair:
         experience = experience_of(actor, rollout, settings, pad, workers)
-        everyone = torch.arange(len(experience.transitions))
+        everyone = range(len(experience.transitions))
         advantages = torch.linspace(-1, 1, len(everyone))
         with actor.trained_weights() as weights:
             loss, report = ppo_loss(actor, experience, advantages, everyone, settings.ppo, pad)
@@ -77,7 +78,7 @@ def test_an_update_comes_to_the_same_weights(
     for actor in pair:
         experience = experience_of(actor, rollout, settings, pad, workers)
         optimizer = torch.optim.SGD([weight for weight in actor.parameters() if weight.requires_grad], lr=0.1)
-        update(actor, optimizer, experience, settings.ppo, pad, np.random.default_rng(0), workers)
+        Update(actor, optimizer, settings.ppo, pad, np.random.default_rng(0), workers)(experience)
         trained.append({name: weight for name, weight in actor.named_parameters() if weight.requires_grad})
     for name, weight in trained[0].items():
         torch.testing.assert_close(trained[1][name], weight, atol=1e-5, rtol=1e-3)

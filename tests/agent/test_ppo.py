@@ -1,28 +1,39 @@
 """One update: on policy every ratio is 1, the KL lowers the reward, cut-off episodes have a future."""
 
+import json
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.config import Settings, validate_settings
+from gtr_agent.diverged import DivergedError
+from gtr_agent.experience import Experience, prepare
+from gtr_agent.guidance import Guide, merged_guide
 from gtr_agent.parallel import Workers, add_gradients, pieces, share
-from gtr_agent.ppo import DivergedError, Experience, lay_out, ppo_loss, prepare, update
+from gtr_agent.ppo import Sizes, Update, ppo_loss
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
-from gtr_agent.teacher import MergedTeacher
+from gtr_agent.scoring import lay_out, score_turns
 from gtr_agent.train import make_optimizer, set_learning_rate
 
 
-def changed(settings: Settings, **sections: dict[str, Any]) -> Settings:
-    content = settings.model_dump()
+def changed(settings: Settings, method: str = "gtr-turbo-kl", **sections: dict[str, Any]) -> Settings:
+    content = settings.model_dump() | {"method": method}
     for section, values in sections.items():
         content[section] |= values
     return validate_settings(content)
+
+
+def update(actor: ActorCritic, experience: Experience, settings: Settings, pad: int, **more: Any) -> dict[str, float]:
+    optimizer = make_optimizer(actor, settings.ppo)
+    return Update(actor, optimizer, settings.ppo, pad, np.random.default_rng(0), Workers(1), **more)(experience)
 
 
 @pytest.fixture
@@ -36,9 +47,8 @@ def rollout(settings: Settings, actor: ActorCritic, processor: Any, workers: Wor
 
 
 def experience_of(
-    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any, teacher: MergedTeacher | None = None
+    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any, guide: Guide | None = None
 ) -> Experience:
-    guide = teacher.active() if teacher is not None else None
     return prepare(actor, rollout, settings, processor.tokenizer.pad_token_id, guide, Workers(1), Clock())
 
 
@@ -58,18 +68,18 @@ def test_on_policy_every_ratio_is_one(
 ) -> None:
     settings = changed(settings, ppo={"ratio": ratio})
     experience = experience_of(actor, rollout, settings, processor)
-    everyone = torch.arange(len(experience.transitions))
+    everyone = range(len(experience.transitions))
     pad = processor.tokenizer.pad_token_id
     _, report = ppo_loss(actor, experience, experience.advantages, everyone, settings.ppo, pad)
     assert report.ratio_gap < 1e-4
-    assert report.metrics["clip_fraction"] == 0
+    assert report.metrics["clip_fraction"][0] == 0
     assert experience.metrics["sampling_gap"] < 1e-4, "what was sampled is what is scored"
 
 
 def test_the_teacher_s_kl_is_taken_from_the_reward(
     actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any
 ) -> None:
-    teacher = MergedTeacher(actor.model, settings.merge)  # the base, which differs from the stirred agent
+    teacher = merged_guide(actor, settings)  # the base, which differs from the stirred agent
     free = experience_of(actor, rollout, changed(settings, ppo={"gamma": 0.0}), processor)
     guided = experience_of(actor, rollout, changed(settings, ppo={"gamma": 0.0}), processor, teacher)
     assert guided.metrics["teacher_kl"] > 0
@@ -103,9 +113,7 @@ def test_an_update_changes_adapter_and_value_head_and_nothing_else(
     before = {name: weight.detach().clone() for name, weight in actor.named_parameters()}
     experience = experience_of(actor, rollout, settings, processor)
     pad = processor.tokenizer.pad_token_id
-    found = update(
-        actor, make_optimizer(actor, settings.ppo), experience, settings.ppo, pad, np.random.default_rng(0), Workers(1)
-    )
+    found = update(actor, experience, settings, pad)
     moved = {name for name, weight in actor.named_parameters() if not torch.equal(weight, before[name])}
     assert moved
     assert all("lora_" in name or name.startswith("value_head") for name in moved)
@@ -115,18 +123,21 @@ def test_an_update_changes_adapter_and_value_head_and_nothing_else(
     assert all(math.isfinite(value) for value in found.values())
 
 
+@pytest.mark.parametrize("ratio", ["turn", "token"])
 def test_micro_batches_and_workers_change_no_gradient(
-    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any
+    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any, ratio: str
 ) -> None:
+    settings = changed(settings, ppo={"ratio": ratio})
     experience = experience_of(actor, rollout, settings, processor)
     weights = [weight for weight in actor.parameters() if weight.requires_grad]
     order = torch.arange(len(experience.transitions))
     pad = processor.tokenizer.pad_token_id
+    sizes = Sizes(len(order), sum(len(transition.sample.tokens) for transition in experience.transitions))
 
     def gradients(size: int, count: int) -> list[torch.Tensor]:
         def loss_of(part: torch.Tensor) -> tuple[torch.Tensor, None]:
-            loss, _ = ppo_loss(actor, experience, experience.advantages, part, settings.ppo, pad)
-            return loss * (len(part) / len(order)), None
+            part = part.tolist()
+            return ppo_loss(actor, experience, experience.advantages, part, settings.ppo, pad, sizes)[0], None
 
         for weight in weights:
             weight.grad = None
@@ -140,21 +151,31 @@ def test_micro_batches_and_workers_change_no_gradient(
         assert torch.equal(two, three), "the number of workers changes nothing at all"
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(
-    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_batch(
+    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any, tmp_path: Path
 ) -> None:
     experience = experience_of(actor, rollout, settings, processor)
     experience.advantages[0] = float("nan")
-    with pytest.raises(DivergedError, match="learning_rate"):
-        update(
-            actor,
-            make_optimizer(actor, settings.ppo),
-            experience,
-            settings.ppo,
-            processor.tokenizer.pad_token_id,
-            np.random.default_rng(0),
-            Workers(1),
-        )
+    with pytest.raises(DivergedError, match=r"learning_rate.*diverged"):
+        update(actor, experience, settings, processor.tokenizer.pad_token_id, out=tmp_path)
+    folder = tmp_path / "diverged" / "rank-0"
+    turns, batch = json.loads((folder / "turns.json").read_text()), load_file(folder / "batch.safetensors")
+    assert len(turns) == len(batch["advantages"]) <= settings.ppo.micro_batch_size
+    assert batch["advantages"].isnan().sum() >= 1
+    place = int(batch["advantages"].isnan().nonzero()[0])
+    text = processor.tokenizer.decode(batch[f"turn-{place}/tokens"])
+    assert text.removesuffix("<|im_end|>") == turns[place]["text"]
+
+
+def test_a_budget_of_tokens_changes_no_score(
+    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any
+) -> None:
+    pad, turns = processor.tokenizer.pad_token_id, rollout.flat()
+    whole = score_turns(actor, turns, pad, settings.ppo, Workers(1))
+    budget = settings.ppo.model_copy(update={"micro_batch_tokens": 130})
+    split = score_turns(actor, turns, pad, budget, Workers(1))
+    torch.testing.assert_close(split.log_probs, whole.log_probs, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(split.states, whole.states, atol=1e-4, rtol=1e-4)
 
 
 def test_turns_laid_out_together_keep_their_tokens(rollout: Rollout, processor: Any) -> None:

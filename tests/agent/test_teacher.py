@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import stack_answers
 from gtr_agent.config import MergeSettings
 from gtr_agent.folding import folded, folded_weights, lora_layers, task_vectors
-from gtr_agent.losses import thought_kl
 from gtr_agent.model import PromptBatch, encode_prompts
-from gtr_agent.teacher import MergedTeacher
-from gtr_agent.ties import ema_weights, ties_merge
+from gtr_agent.teacher import MergedTeacher, place_of_sums
+from gtr_agent.ties import ema_weights, lora_delta, ties_merge
+from gtr_envs.errors import CheckpointError, SettingError
 
 
 @pytest.fixture
@@ -73,9 +74,10 @@ def test_the_merge_is_that_of_all_checkpoints_on_weight_changes(actor: ActorCrit
         checkpoints.append(task_vectors(actor.model))
         teacher.merge()
     scale = ema_weights(5, 0.5) if weights == "ema" else [1.0] * 5
-    for name, delta in teacher.delta.items():
+    for name in teacher.layers:
+        delta = teacher.delta(name)
         expected = ties_merge([checkpoint[name] for checkpoint in checkpoints], scale, 0.8)
-        torch.testing.assert_close(delta, expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(delta, expected, atol=1e-6, rtol=1e-6)
         base = lora_layers(actor.model)[name].get_base_layer().weight
         torch.testing.assert_close(teacher.weights[name], base + delta)
 
@@ -98,15 +100,159 @@ def test_folding_changes_the_arithmetic_and_not_the_function(
     assert all(torch.equal(weight, before[name]) for name, weight in actor.model.named_parameters())
 
 
-def test_there_is_no_second_model(actor: ActorCritic) -> None:
+def storages(tensors: Any) -> set[int]:
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors}
+
+
+def test_there_is_no_second_base_model(actor: ActorCritic, stir: Any) -> None:
+    own = storages(actor.model.parameters())
     teacher = MergedTeacher(actor.model, MergeSettings())
-    own = {weight.data_ptr() for weight in actor.model.parameters()}
-    adapted = {name: layer.get_base_layer().weight for name, layer in lora_layers(actor.model).items()}
-    assert teacher.weights.keys() == adapted.keys()
-    assert not own & {weight.data_ptr() for weight in teacher.weights.values()}
+    stir(actor, 1)
+    teacher.merge()
+    adapted = [layer.get_base_layer().weight for layer in lora_layers(actor.model).values()]
+    assert len(teacher.weights) == len(adapted) == len(storages(teacher.weights.values()))
+    assert not own & storages(teacher.weights.values())
+    held = sum(weight.untyped_storage().nbytes() for weight in teacher.weights.values())
+    assert held == sum(weight.nbytes for weight in adapted), "one weight a LoRA layer and nothing more"
     with teacher.active():
-        within = {weight.data_ptr() for weight in actor.model.parameters()}
-    assert len(within - own) == len(adapted), "only the adapted layers' weights are exchanged"
+        within = storages(actor.model.parameters())
+    assert within - own == storages(teacher.weights.values()), "all else is the agent's own"
+    assert len(own - within) == len(adapted), "only the adapted layers' weights are exchanged"
+    assert storages(actor.model.parameters()) == own
+
+
+def test_a_merge_makes_no_second_set_of_weights(actor: ActorCritic, stir: Any) -> None:
+    teacher = MergedTeacher(actor.model, MergeSettings())
+    before = {name: weight.data_ptr() for name, weight in teacher.weights.items()}
+    for seed in range(2):
+        stir(actor, seed)
+        teacher.merge()
+    assert {name: weight.data_ptr() for name, weight in teacher.weights.items()} == before
+    entries = sum(weight.numel() for weight in teacher.weights.values())
+    assert sum(values.nbytes for values in teacher.state().values()) == 16 * entries + 16
+
+
+@pytest.mark.parametrize("space", ["delta", "factors"])
+@pytest.mark.parametrize("method", ["ties", "linear"])
+def test_the_report_is_the_norm_of_change_and_distance(actor: ActorCritic, stir: Any, space: Any, method: Any) -> None:
+    teacher = MergedTeacher(actor.model, MergeSettings(space=space, method=method))
+    before = {name: torch.zeros_like(weight) for name, weight in teacher.weights.items()}
+    for seed in range(3):
+        stir(actor, seed)
+        agent = task_vectors(actor.model)
+        report = teacher.merge()
+        after = {name: teacher.delta(name) for name in teacher.layers}
+        assert report.change == pytest.approx(norm_between(after, before), rel=1e-5)
+        assert report.distance == pytest.approx(norm_between(after, agent), rel=1e-5, abs=1e-5)
+        assert report.change > 0
+        before = after
+
+
+def norm_between(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> float:
+    return float(torch.cat([(left[name] - right[name]).flatten() for name in left]).double().norm())
+
+
+def test_in_the_space_of_factors_each_factor_is_merged_apart(actor: ActorCritic, stir: Any) -> None:
+    teacher = MergedTeacher(actor.model, MergeSettings(space="factors", weights="sma", density=0.5))
+    name, layer = next(iter(lora_layers(actor.model).items()))
+    factors: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for seed in range(3):
+        stir(actor, seed)
+        factors.append(
+            (layer.lora_A["default"].weight.detach().clone(), layer.lora_B["default"].weight.detach().clone())
+        )
+        teacher.merge()
+    a, b = (ties_merge(list(side), [1.0] * 3, 0.5) for side in zip(*factors, strict=True))
+    expected = lora_delta(a, b, layer.scaling["default"])
+    torch.testing.assert_close(teacher.delta(name), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(teacher.weights[name], layer.get_base_layer().weight + expected)
+    in_delta = ties_merge([lora_delta(a, b, layer.scaling["default"]) for a, b in factors], [1.0] * 3, 0.5)
+    assert not torch.allclose(expected, in_delta), "it is not the merge of the weight changes"
+
+
+def test_the_linear_merge_is_the_weighted_mean(actor: ActorCritic, stir: Any) -> None:
+    teacher = MergedTeacher(actor.model, MergeSettings(method="linear", weights="ema", ema_alpha=0.25))
+    checkpoints = []
+    for seed in range(3):
+        stir(actor, seed)
+        checkpoints.append(task_vectors(actor.model))
+        teacher.merge()
+    for name in teacher.layers:
+        mean = sum(w * c[name] for w, c in zip([0.5625, 0.1875, 0.25], checkpoints, strict=True))
+        torch.testing.assert_close(teacher.delta(name), mean, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{}, {"weights": "sma"}, {"space": "factors"}, {"method": "linear"}, {"keep_on": "cpu"}],
+    ids=lambda choice: ",".join(choice.values()) or "default",
+)
+def test_a_loaded_teacher_is_the_saved_one_bit_for_bit(actor: ActorCritic, stir: Any, choice: dict[str, Any]) -> None:
+    settings = MergeSettings(**choice)
+    teacher, resumed = (MergedTeacher(actor.model, settings, "bfloat16") for _ in range(2))
+    for seed in range(5):
+        stir(actor, seed)
+        report = teacher.merge()
+        if seed == 2:
+            resumed.load_state(load(save(teacher.state())))
+        if seed > 2:
+            assert resumed.merge() == report
+        if seed >= 2:
+            for name, weight in teacher.weights.items():
+                assert torch.equal(resumed.weights[name], weight)
+
+
+def test_a_teacher_that_never_merged_can_be_saved_too(actor: ActorCritic, stir: Any) -> None:
+    new = MergedTeacher(actor.model, MergeSettings())
+    stir(actor, 1)
+    used = MergedTeacher(actor.model, MergeSettings())
+    used.merge()
+    used.load_state(load(save(new.state())))
+    for name, layer in lora_layers(actor.model).items():
+        assert torch.equal(used.weights[name], layer.get_base_layer().weight)
+
+
+def test_a_state_of_another_merge_is_an_error_and_changes_nothing(actor: ActorCritic, stir: Any) -> None:
+    teacher, factors, linear = (
+        MergedTeacher(actor.model, MergeSettings(**choice))
+        for choice in ({}, {"space": "factors"}, {"method": "linear"})
+    )
+    for seed, each in enumerate((teacher, factors, linear)):
+        stir(actor, seed)
+        each.merge()
+    before = {name: weight.clone() for name, weight in teacher.weights.items()}
+    with pytest.raises(CheckpointError, match=r"another model or merge\.space"):
+        teacher.load_state(factors.state())
+    with pytest.raises(CheckpointError, match="of a ties merge"):
+        teacher.load_state(linear.state())
+    state = teacher.state()
+    with pytest.raises(CheckpointError, match="lacks count"):
+        teacher.load_state({key: values for key, values in state.items() if key != "count"})
+    assert all(torch.equal(weight, before[name]) for name, weight in teacher.weights.items())
+
+
+def test_an_adapter_that_diverged_is_an_error_and_changes_nothing(actor: ActorCritic, stir: Any) -> None:
+    teacher = MergedTeacher(actor.model, MergeSettings())
+    stir(actor, 1)
+    teacher.merge()
+    before = {name: values.clone() for name, values in teacher.state().items()}
+    *_, last = lora_layers(actor.model).values()
+    last.lora_A["default"].weight.data[0, 0] = torch.inf
+    with pytest.raises(ValueError, match="not finite: training diverged"):
+        teacher.merge()
+    assert all(torch.equal(values, before[name]) for name, values in teacher.state().items())
+
+
+def test_a_model_without_adapter_is_an_error(actor: ActorCritic) -> None:
+    with pytest.raises(SettingError, match="needs a model with a LoRA adapter"):
+        MergedTeacher(actor.model.get_base_model().get_input_embeddings(), MergeSettings())
+
+
+def test_where_the_sums_are_kept() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("meta")
+    assert place_of_sums("auto", cpu, 10**18) == cpu
+    assert place_of_sums("cpu", gpu, 0) == cpu
+    assert place_of_sums("model", gpu, 10**18) == gpu
 
 
 def test_the_kl_uses_the_picture(actor: ActorCritic, processor: Any, stir: Any) -> None:
@@ -118,7 +264,7 @@ def test_the_kl_uses_the_picture(actor: ActorCritic, processor: Any, stir: Any) 
         agent = log_probs(actor, prompt)
         with teacher.active():
             guide = log_probs(actor, prompt)
-        return thought_kl(agent, guide, ANSWERS.thought_mask, "k1")
+        return (agent - guide)[ANSWERS.thought_mask]
 
     black, white = np.zeros((300, 300, 3), np.uint8), np.full((300, 300, 3), 255, np.uint8)
     assert torch.equal(kl(black), kl(black))

@@ -5,7 +5,8 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.config import Settings
-from gtr_agent.ppo import explained_variance, fit_value_head
+from gtr_agent.experience import explained_variance, fit_value_head
+from gtr_agent.ranks import Ranks
 
 
 def test_fitting_explains_returns_that_follow_from_the_states(actor: ActorCritic, settings: Settings) -> None:
@@ -13,7 +14,7 @@ def test_fitting_explains_returns_that_follow_from_the_states(actor: ActorCritic
     states = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
     returns = 3 * states[:, 0] - 2
     before = {name: weight.clone() for name, weight in actor.model.named_parameters()}
-    fit_value_head(actor, states, returns, settings.ppo.model_copy(update={"value_warmup_steps": 200}))
+    fit_value_head(actor, states, returns, settings.ppo.model_copy(update={"value_warmup_steps": 200}), Ranks())
     with torch.no_grad():
         assert explained_variance(actor.value(states), returns) > 0.8
     assert all(torch.equal(weight, before[name]) for name, weight in actor.model.named_parameters())

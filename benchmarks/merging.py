@@ -1,0 +1,252 @@
+"""What the merged teacher costs: merging, scoring with folded weights, and the bytes it keeps.
+
+    .venv/bin/python benchmarks/merging.py
+    .venv/bin/python benchmarks/merging.py --large
+
+One merge of one layer against the number of checkpoints so far (running sums; all checkpoints at hand; PEFT's own
+function, which has them at hand too); a layer, and whole scoring passes of the tiny model, with the adapter beside the
+weights and folded in; the bytes for each adapted weight. ``--large`` adds a merge of the largest layer of a 7B model.
+Each figure is the median of some repetitions; the contestants take turns, so that a busy machine slows them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from peft.utils import merge_utils
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from gtr_agent.actor_critic import ActorCritic, add_lora
+from gtr_agent.batches import FEATURES, AnswerBatch, stack_answers
+from gtr_agent.config import MergeSettings, load_settings
+from gtr_agent.folding import folded, folded_weights
+from gtr_agent.model import PromptBatch, choose_device, encode_prompts, load_base
+from gtr_agent.running_ties import RunningTies
+from gtr_agent.teacher import MergedTeacher
+from gtr_agent.ties import lora_delta, ties_merge, trim
+
+CHECKPOINTS = (4, 8, 16, 40)
+DENSITY = 0.8
+LARGEST_LAYER = (3584, 18944)
+"""Rows and columns of the down projection of Qwen2.5-VL-7B's feed-forward layers."""
+
+
+def seconds(contestants: Mapping[str, Callable[[], object]], repetitions: int, device: str) -> dict[str, float]:
+    """The median seconds of each contestant, after one round to warm up."""
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repetitions + 1):
+        for name, contestant in contestants.items():
+            begin = time.perf_counter()
+            contestant()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            found[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values[1:]) for name, values in found.items()}
+
+
+def table_of(title: str, *columns: str) -> Table:
+    """An empty table: the first column is words, the others are numbers."""
+    table = Table(title=title)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    return table
+
+
+def merge_times(size: int, repetitions: int, device: str) -> Table:
+    """One merge of a (size, size) layer when so many checkpoints were added before, the new one included."""
+    table = table_of(
+        f"one merge of a {size} x {size} layer on {device}: milliseconds", "checkpoints", "running", "batch", "PEFT"
+    )
+    generator = torch.Generator().manual_seed(0)
+    for count in CHECKPOINTS:
+        deltas = [torch.randn(size, size, generator=generator).to(device) for _ in range(count)]
+        merge = RunningTies(density=DENSITY, alpha=0.5)
+        for delta in deltas[:-1]:
+            merge.update({"layer": delta})
+
+        def running(merge: RunningTies = merge, delta: Tensor = deltas[-1]) -> None:
+            merge.add_layer("layer", delta)
+            merge.finish()
+
+        ones = torch.ones(count, device=device)
+        found = seconds(
+            {
+                "running": running,
+                "batch": lambda deltas=deltas: ties_merge(deltas, [1.0] * len(deltas), DENSITY),
+                "peft": lambda deltas=deltas, ones=ones: merge_utils.ties(deltas, ones, DENSITY),
+            },
+            repetitions,
+            device,
+        )
+        table.add_row(str(count), *(f"{1000 * found[name]:.1f}" for name in ("running", "batch", "peft")))
+    return table
+
+
+def large_merge(device: str) -> Table:
+    """A merge of the largest layer of a 7B model, and what it is made of."""
+    rows, columns = LARGEST_LAYER
+    generator = torch.Generator().manual_seed(0)
+    factor_a = torch.randn(128, columns, generator=generator).to(device)
+    factor_b = torch.randn(rows, 128, generator=generator).to(device)
+    delta = lora_delta(factor_a, factor_b, 0.01)
+    merge = RunningTies(density=DENSITY, alpha=0.5)
+
+    def running() -> None:
+        merge.add_layer("layer", delta)
+        merge.finish()
+
+    parts: dict[str, Callable[[], object]] = {
+        "weight change B @ A, rank 128": lambda: lora_delta(factor_a, factor_b, 0.01),
+        "trim": lambda: trim(delta, DENSITY),
+        "trim and merge": running,
+        "torch.topk instead of the trim's counting, alone": lambda: torch.topk(
+            delta.abs().reshape(-1), delta.numel() - int(DENSITY * delta.numel()), largest=False, sorted=False
+        ),
+    }
+    table = table_of(f"a {rows} x {columns} layer on {device}: seconds", "part", "seconds")
+    for name, value in seconds(parts, 3, device).items():
+        table.add_row(name, f"{value:.3f}")
+    return table
+
+
+def tiny_actor(rank: int, precision: str, device: str) -> tuple[ActorCritic, Any]:
+    """The tiny agent with an adapter that changes something, and its processor."""
+    settings = load_settings("tiny-points24", overrides=[f"model.lora_rank={rank}", f"model.precision={precision}"])
+    model, processor = load_base(settings, device)
+    model = add_lora(model, settings.model, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data.copy_(0.02 * torch.randn(weight.shape, generator=generator))
+    actor = ActorCritic(
+        model.to(device), None, temperature=1.0, precision=settings.model.precision, cache_features=True
+    )
+    return actor, processor
+
+
+def answered_turns(actor: ActorCritic, processor: Any, turns: int, device: str) -> tuple[PromptBatch, AnswerBatch]:
+    """Turns with answers of 60 tokens; the pictures are features already, as in the trainer."""
+    frames = list(np.random.default_rng(0).integers(0, 255, (turns, 300, 300, 3), dtype=np.uint8))
+    prompt = encode_prompts(processor, ["Make 24."] * turns, frames).to(device)
+    features = actor.picture_features(prompt)
+    assert features is not None
+    inputs = {name: values for name, values in prompt.inputs.items() if name != "pixel_values"}
+    answers = stack_answers([[400] * 60] * turns, [[False] * 60] * turns, 0)
+    moved = {field.name: getattr(answers, field.name).to(device) for field in dataclasses.fields(answers)}
+    return PromptBatch({**inputs, FEATURES: torch.cat(features)}), AnswerBatch(**moved)
+
+
+def scoring_times(repetitions: int, device: str) -> Table:
+    """Whole scoring passes with the adapter beside the weights, and folded: four in each change of weights."""
+    table = table_of(
+        f"scoring on {device}: milliseconds a pass", "precision, rank, turns", "beside", "folded", "folded / beside"
+    )
+    for precision, rank, turns in itertools.product(("float32", "bfloat16"), (16, 128), (4, 32)):
+        actor, processor = tiny_actor(rank, precision, device)
+        prompt, answers = answered_turns(actor, processor, turns, device)
+        weights = folded_weights(actor.model, precision=actor.precision)
+
+        @torch.no_grad()
+        def beside(actor: ActorCritic = actor, prompt: Any = prompt, answers: Any = answers) -> None:
+            for _ in range(4):
+                actor.score(prompt, answers)
+
+        def inside(actor: ActorCritic = actor, weights: Any = weights, beside: Any = beside) -> None:
+            with folded(actor.model, weights):
+                beside()
+
+        found = seconds({"beside": beside, "folded": inside}, repetitions, device)
+        row = [f"{250 * found[name]:.1f}" for name in ("beside", "folded")]
+        table.add_row(f"{precision}, {rank}, {turns}", *row, f"{found['folded'] / found['beside']:.2f}")
+    return table
+
+
+def layer_times(repetitions: int, device: str) -> Table:
+    """One adapted layer by itself, with the adapter beside the weight, and folded."""
+    from peft import LoraConfig
+    from peft.tuners.lora import Linear
+
+    table = table_of(
+        f"one layer, rank 16, on {device}: microseconds", "in, out, tokens", "beside", "folded", "folded / beside"
+    )
+    config = LoraConfig(r=16, lora_alpha=32)
+    for (width, out), tokens in itertools.product(((128, 128), (128, 512)), (8, 64, 1024)):
+        plain = torch.nn.Linear(width, out, bias=False).to(device)
+        layer = Linear(plain, "default", config=config, r=16, lora_alpha=32).to(device)
+        states = torch.randn(tokens, width, device=device)
+
+        @torch.no_grad()
+        def beside(layer: Any = layer, states: Tensor = states) -> None:
+            for _ in range(20):
+                layer(states)
+
+        @torch.no_grad()
+        def inside(plain: Any = plain, states: Tensor = states) -> None:
+            for _ in range(20):
+                plain(states)
+
+        found = seconds({"beside": beside, "folded": inside}, 3 * repetitions, device)
+        row = [f"{1e6 * found[name] / 20:.0f}" for name in ("beside", "folded")]
+        table.add_row(f"{width}, {out}, {tokens}", *row, f"{found['folded'] / found['beside']:.2f}")
+    return table
+
+
+def bytes_kept(actor: ActorCritic, device: str) -> Table:
+    """The bytes that a teacher keeps for each adapted weight, and the time of a whole merge."""
+    table = table_of(
+        "a teacher of the tiny model", "space, method, weights", "sums: bytes", "weights: bytes", "merge: ms"
+    )
+    for choice in (
+        {"space": "delta", "method": "ties", "weights": "ema"},
+        {"space": "delta", "method": "ties", "weights": "sma"},
+        {"space": "delta", "method": "linear", "weights": "ema"},
+        {"space": "factors", "method": "ties", "weights": "ema"},
+    ):
+        teacher = MergedTeacher(actor.model, MergeSettings.model_validate(choice), actor.precision)
+        found = seconds({"merge": teacher.merge}, 5, device)
+        entries = sum(weight.numel() for weight in teacher.weights.values())
+        held = sum(weight.nbytes for weight in teacher.weights.values())
+        table.add_row(
+            ", ".join(choice.values()),
+            f"{teacher.sums.nbytes / entries:.1f}",
+            f"{held / entries:.1f}",
+            f"{1000 * found['merge']:.1f}",
+        )
+    return table
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--size", type=int, default=512, help="rows and columns of the merged layer")
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; the trainer gives each worker one")
+    parser.add_argument("--large", action="store_true", help="also a layer of 68 million weights")
+    arguments = parser.parse_args()
+    device = choose_device(arguments.device)
+    console = Console(highlight=False)
+    torch.set_num_threads(arguments.threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        console.print(merge_times(arguments.size, arguments.repetitions, device))
+        console.print(layer_times(arguments.repetitions, device))
+        console.print(scoring_times(arguments.repetitions, device))
+        console.print(bytes_kept(tiny_actor(16, "bfloat16", device)[0], device))
+        if arguments.large:
+            console.print(large_merge(device))
+
+
+if __name__ == "__main__":
+    main()

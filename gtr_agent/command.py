@@ -1,0 +1,132 @@
+"""The command that trains, for ``gtr-bench train`` and, on several processes, for ``accelerate launch -m
+gtr_agent.train``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from typer.core import TyperCommand
+
+from gtr_envs.errors import SettingError
+
+Out = Annotated[Path | None, typer.Option("--out", help="The folder to write; it must not hold another run.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="A preset's name; gtr-bench presets lists them.")]
+Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings, instead of a preset.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; may be given several times."),
+]
+Init = Annotated[
+    Path | None,
+    typer.Option("--init", help="The warm-started checkpoint to begin from; else the setting model.base."),
+]
+Resume = Annotated[
+    Path | None, typer.Option("--resume", help="Go on with the run in this folder, as if it had never stopped.")
+]
+
+
+def run_train(
+    out: Path | None,
+    preset: str | None,
+    config: Path | None,
+    overrides: Sequence[str] | None,
+    init: Path | None,
+    resume: Path | None,
+) -> Path:
+    """Train, or go on training, as the command line says.
+
+    Returns:
+        the last checkpoint's folder.
+
+    Raises:
+        SettingError: the arguments contradict each other, or a setting is wrong.
+    """
+    from gtr_agent.config import load_settings
+    from gtr_agent.train import train
+
+    changed = list(overrides or [])
+    if resume is not None:
+        given = {"--preset": preset, "--config": config, "--init": init, "--out": out}
+        mistaken = [name for name, value in given.items() if value is not None]
+        if mistaken:
+            raise SettingError(f"--resume goes on with a run's own settings; leave out {', '.join(mistaken)}")
+        return train(load_settings(None, resume / "config.toml", changed), resume, resume=True)
+    if out is None:
+        raise SettingError("name the run's folder with --out, or go on with one by --resume")
+    if init is not None:
+        changed.append(f"model.base={json.dumps(str(init))}")
+    return train(load_settings(preset, config, changed), out)
+
+
+def settings_rows() -> Iterator[tuple[str, str, str, str]]:
+    """Every setting: its name with its section, what it may be, its default, what it means."""
+    from gtr_agent.config import Section, Settings
+
+    def rows(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+        for name, field in section.model_fields.items():
+            kind: Any = field.annotation
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from rows(kind, f"{prefix}{name}.")
+            else:
+                default = field.get_default(call_default_factory=True)
+                yield prefix + name, _kind_in_words(kind), _as_toml(default), field.description or ""
+
+    yield from rows(Settings, "")
+
+
+def _kind_in_words(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin is Literal:
+        return " | ".join(str(value) for value in get_args(kind))
+    if origin in (Union, UnionType):
+        return " | ".join(_kind_in_words(part) for part in get_args(kind) if part is not type(None))
+    if origin in (tuple, list):
+        return f"list of {_kind_in_words(get_args(kind)[0])}"
+    names = {bool: "true | false", int: "whole number", float: "number", str: "text"}
+    return names.get(kind, "table" if origin is dict else getattr(kind, "__name__", str(kind)))
+
+
+def _as_toml(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+class CommandWithSettings(TyperCommand):
+    """A command whose help ends with a table of all settings."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the command's own help, then the settings."""
+        super().format_help(ctx, formatter)
+        formatter.write("\nSettings, changed by --set NAME=VALUE:\n")
+        for name, kind, default, meaning in settings_rows():
+            formatter.write(f"\n  {name} = {default}   [{kind}]\n")
+            formatter.write(f"      {meaning}\n")
+
+
+def main() -> None:
+    """``python -m gtr_agent.train``, which ``accelerate launch`` starts in each process."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.command(cls=CommandWithSettings)
+    def command(
+        out: Out = None,
+        preset: Preset = None,
+        config: Config = None,
+        overrides: Overrides = None,
+        init: Init = None,
+        resume: Resume = None,
+    ) -> None:
+        """Train an agent; see gtr-bench train."""
+        from gtr_envs.errors import GtrError
+
+        try:
+            print(f"trained agent: {run_train(out, preset, config, overrides, init, resume)}")
+        except GtrError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+
+    app()
