@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ALFWORLD := $(VENV)/.alfworld
-EXTRAS := agent,dev
+EXTRAS := agent,api,dev
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 # The first Python from 3.11 to 3.13 that can make virtual environments: the one you use, else the newest.

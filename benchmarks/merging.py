@@ -27,12 +27,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from gtr_agent.actor_critic import ActorCritic, add_lora
+from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import FEATURES, AnswerBatch, stack_answers
-from gtr_agent.config import MergeSettings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.folding import folded, folded_weights
+from gtr_agent.lora import add_lora
 from gtr_agent.model import PromptBatch, choose_device, encode_prompts, load_base
 from gtr_agent.running_ties import RunningTies
+from gtr_agent.settings import MergeSettings
 from gtr_agent.teacher import MergedTeacher
 from gtr_agent.ties import lora_delta, ties_merge, trim
 

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 import gtr_envs
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.config import Settings
 from gtr_agent.files import new_folder, write_json, write_manifest
 from gtr_agent.run_folder import checkpoint_folder as checkpoint_folder
 from gtr_agent.run_folder import latest_checkpoint
 from gtr_agent.run_state import write_state
+from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError
 
 NOTES = "gtr_bench.json"

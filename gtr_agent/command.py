@@ -4,16 +4,21 @@ gtr_agent.train``."""
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand
 
 from gtr_envs.errors import SettingError
 
+if TYPE_CHECKING:
+    from gtr_agent.settings import Settings
+
+CONFIG = "config.toml"
 Out = Annotated[Path | None, typer.Option("--out", help="The folder to write; it must not hold another run.")]
 Preset = Annotated[str | None, typer.Option("--preset", help="A preset's name; gtr-bench presets lists them.")]
 Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings, instead of a preset.")]
@@ -47,7 +52,7 @@ def run_train(
         SettingError: the arguments contradict each other, or a setting is wrong.
     """
     from gtr_agent.config import load_settings
-    from gtr_agent.train import train
+    from gtr_agent.run_folder import read_settings
 
     changed = list(overrides or [])
     if resume is not None:
@@ -55,17 +60,30 @@ def run_train(
         mistaken = [name for name, value in given.items() if value is not None]
         if mistaken:
             raise SettingError(f"--resume goes on with a run's own settings; leave out {', '.join(mistaken)}")
-        return train(load_settings(None, resume / "config.toml", changed), resume, resume=True)
+        read_settings(resume)
+        return _train(load_settings(None, resume / CONFIG, changed), resume, resume=True)
     if out is None:
         raise SettingError("name the run's folder with --out, or go on with one by --resume")
     if init is not None:
         changed.append(f"model.base={json.dumps(str(init))}")
-    return train(load_settings(preset, config, changed), out)
+    return _train(load_settings(preset, config, changed), out)
+
+
+def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
+    """Train; an interruption says how to go on."""
+    from gtr_agent.train import train
+
+    try:
+        return train(settings, out, resume)
+    except KeyboardInterrupt:
+        if settings.method != "sft" and (out / CONFIG).is_file():
+            print(f"stopped; go on with: gtr-bench train --resume {out}", file=sys.stderr)
+        raise
 
 
 def settings_rows() -> Iterator[tuple[str, str, str, str]]:
     """Every setting: its name with its section, what it may be, its default, what it means."""
-    from gtr_agent.config import Section, Settings
+    from gtr_agent.settings import Section, Settings
 
     def rows(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str, str]]:
         for name, field in section.model_fields.items():

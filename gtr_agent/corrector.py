@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from gtr_agent.config import CorrectorSettings, EnvSettings
 from gtr_agent.corrector_prompt import correction_prompt
 from gtr_agent.endpoint import Endpoint
+from gtr_agent.settings import CorrectorSettings, EnvSettings
 from gtr_envs.episode import Policy, Request
 from gtr_envs.errors import SettingError
 from gtr_envs.experts import SolverPolicy, ThoughtStyle, demonstrator

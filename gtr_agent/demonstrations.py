@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gtr_agent.config import Settings
+from gtr_agent.settings import Settings
 from gtr_envs.cards.chain import OPERATORS, last_reductions, plans, whole_result
 from gtr_envs.cards.deal import deal
 from gtr_envs.cards.draw import draw_frame

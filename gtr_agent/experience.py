@@ -18,7 +18,6 @@ from torch import Tensor
 from gtr_agent.actor_critic import ActorCritic, Scores
 from gtr_agent.advantages import gae
 from gtr_agent.batches import AnswerBatch
-from gtr_agent.config import PpoSettings, Settings
 from gtr_agent.guidance import Guide, guided_mask, kl_tokens
 from gtr_agent.losses import masked_mean, value_loss
 from gtr_agent.methods import METHODS, Terms
@@ -27,6 +26,7 @@ from gtr_agent.progress import Clock
 from gtr_agent.ranks import Ranks
 from gtr_agent.rollout import Rollout, Transition
 from gtr_agent.scoring import lay_out, reached_states, score_turns, stack_log_probs
+from gtr_agent.settings import PpoSettings, Settings
 
 VALUE_FITS = 3
 

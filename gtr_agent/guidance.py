@@ -17,13 +17,13 @@ from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import AnswerBatch
-from gtr_agent.config import GuidanceSettings, Settings
 from gtr_agent.logits import vocabulary_kl
 from gtr_agent.losses import kl_per_token
 from gtr_agent.model import inference
 from gtr_agent.parallel import Workers
 from gtr_agent.rollout import Transition
 from gtr_agent.scoring import in_order, lay_out, micro_batches, score_turns
+from gtr_agent.settings import GuidanceSettings, Settings
 from gtr_agent.teacher import MergedTeacher
 from gtr_envs.errors import CheckpointError
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gtr_agent.config import ModelSettings
+from gtr_agent.settings import ModelSettings
 from gtr_envs.errors import CheckpointError
 
 

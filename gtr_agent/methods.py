@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gtr_agent.config import Method
+from gtr_agent.settings import Method
 
 TeacherKind = Literal["none", "merged", "corrector", "checkpoint"]
 

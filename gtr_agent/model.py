@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtr_agent.config import Settings
+from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, MissingExtraError, SettingError
 from gtr_envs.protocol import Answer, build_messages
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.config import Settings
 from gtr_agent.parallel import Workers
 from gtr_agent.policy import ModelPolicy
+from gtr_agent.settings import Settings
 from gtr_envs.episode import Episode, play
 from gtr_envs.text_actions import make_text_env
 

@@ -17,8 +17,8 @@ from itertools import repeat
 
 import numpy as np
 
-from gtr_agent.config import EnvSettings, Settings
 from gtr_agent.demonstrations import Demonstration
+from gtr_agent.settings import EnvSettings, Settings
 from gtr_envs.episode import play
 from gtr_envs.errors import SettingError
 from gtr_envs.experts import demonstrator

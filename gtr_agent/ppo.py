@@ -23,7 +23,6 @@ from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import AnswerBatch
-from gtr_agent.config import PpoSettings
 from gtr_agent.diverged import DivergedError, save_batch
 from gtr_agent.experience import Experience
 from gtr_agent.imitation import Thought, Thoughts, imitation_loss
@@ -31,6 +30,7 @@ from gtr_agent.losses import clipped_surrogate, turn_log_prob, value_loss
 from gtr_agent.parallel import Workers, add_gradients, pieces
 from gtr_agent.ranks import Ranks
 from gtr_agent.scoring import lay_out, micro_batches
+from gtr_agent.settings import PpoSettings
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import PromptRow
-from gtr_agent.config import Settings
 from gtr_agent.generation import Sample
 from gtr_agent.mid_episode import restore_seat, save_seat, versions
 from gtr_agent.parallel import Workers
 from gtr_agent.policy import answer_requests, draw_uniforms, encode_requests
+from gtr_agent.settings import Settings
 from gtr_envs.episode import Episode, Request, Response, Seat, Turn
 from gtr_envs.errors import CheckpointError
 from gtr_envs.protocol import AnswerStatus

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gtr_agent.config import Settings, settings_to_toml, validate_settings
+from gtr_agent.config import settings_to_toml, validate_settings
 from gtr_agent.files import clear_leftovers, find_damage, remove_folder, write_text
+from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, SettingError
 
 CONFIG = "config.toml"

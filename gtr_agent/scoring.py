@@ -9,10 +9,10 @@ from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic, Scores
 from gtr_agent.batches import AnswerBatch, by_token_budget, stack_answers, stack_prompts, turn_length
-from gtr_agent.config import PpoSettings
 from gtr_agent.model import PromptBatch, inference
 from gtr_agent.parallel import Workers, pieces
 from gtr_agent.rollout import Transition
+from gtr_agent.settings import PpoSettings
 
 
 def lay_out(transitions: Sequence[Transition], pad: int) -> tuple[PromptBatch, AnswerBatch]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.checkpoint import write_model_notes
-from gtr_agent.config import Settings, settings_to_toml
+from gtr_agent.config import settings_to_toml
 from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for, is_usual_points24
 from gtr_agent.files import check_free, new_folder
 from gtr_agent.lora import add_lora
@@ -37,6 +37,7 @@ from gtr_agent.monitor import look
 from gtr_agent.parallel import Workers, add_gradients, pieces
 from gtr_agent.progress import RunLog
 from gtr_agent.rollout import check_environment
+from gtr_agent.settings import Settings
 from gtr_envs.errors import SettingError
 
 LEARNED_KEY = '"thoughts"'

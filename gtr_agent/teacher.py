@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtr_agent.config import MergeSettings
 from gtr_agent.folding import ADAPTER, fold, folded, lora_layers, task_vector
 from gtr_agent.model import Precision
 from gtr_agent.running_ties import RunningTies
+from gtr_agent.settings import MergeSettings
 from gtr_agent.sign_sums import bytes_per_entry
 from gtr_agent.ties import lora_delta
 from gtr_envs.errors import CheckpointError, SettingError

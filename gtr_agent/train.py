@@ -21,7 +21,7 @@ import torch
 from gtr_agent.actor_critic import ActorCritic, make_value_head
 from gtr_agent.alarm import AlarmLimits, CollapseAlarm, CollapseError
 from gtr_agent.checkpoint import load_weights, save_checkpoint, state_folder
-from gtr_agent.config import PpoSettings, Settings, settings_to_toml
+from gtr_agent.config import settings_to_toml
 from gtr_agent.diagnostics import diagnose, episode_keys
 from gtr_agent.experience import prepare
 from gtr_agent.files import check_free, write_text
@@ -44,6 +44,7 @@ from gtr_agent.run_state import (
     restore_random,
     seed_globals,
 )
+from gtr_agent.settings import PpoSettings, Settings
 from gtr_agent.sft import run_sft
 from gtr_agent.trackers import Trackers
 from gtr_envs.episode import Episode

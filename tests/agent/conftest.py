@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.config import Settings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.model import load_model, load_processor
 from gtr_agent.parallel import Workers
+from gtr_agent.settings import Settings
 from gtr_agent.tiny import init_tiny
 from gtr_agent.train import make_actor
 

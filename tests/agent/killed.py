@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gtr_agent.config import Settings
+from gtr_agent.settings import Settings
 from gtr_agent.train import train
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gtr_agent.alarm import RULES, AlarmLimits, CollapseAlarm
-from gtr_agent.config import Settings
+from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, SettingError
 
 HEALTHY = {

@@ -10,12 +10,12 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.checkpoint import load_weights, read_notes, save_checkpoint, state_folder
-from gtr_agent.config import Settings
 from gtr_agent.files import find_damage, new_folder
 from gtr_agent.model import load_model
 from gtr_agent.policy import load_policy
 from gtr_agent.run_folder import checkpoint_folder, latest_resumable
 from gtr_agent.run_state import load_optimizer, optimizer_state, random_state, read_part, restore_random
+from gtr_agent.settings import Settings
 from gtr_agent.teacher import MergedTeacher
 from gtr_agent.train import make_actor, make_optimizer
 from gtr_envs.errors import CheckpointError, OutputExistsError

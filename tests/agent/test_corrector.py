@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gtr_agent.config import CorrectorSettings, EnvSettings
 from gtr_agent.corrector import CACHE_FOLDER, Corrector, PolicyCorrector, corrected_answer, make_corrector
 from gtr_agent.corrector_prompt import LONGEST_ANSWER, correction_prompt
+from gtr_agent.settings import CorrectorSettings, EnvSettings
 from gtr_envs.episode import Request, Response, Seat
 from gtr_envs.errors import CheckpointError, MissingReplyError, SettingError, UnknownEnvironmentError
 from gtr_envs.experts import RandomPolicy

@@ -13,7 +13,7 @@ from torch import nn
 from gtr_agent.actor_critic import ActorCritic, check_plain_logits, make_value_head
 from gtr_agent.batches import AnswerBatch, split_prompts, stack_answers, stack_prompts
 from gtr_agent.checkpoint import checkpoint_folder, save_checkpoint
-from gtr_agent.config import Settings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.experience import prepare
 from gtr_agent.generation import generate
 from gtr_agent.lora import add_lora, lora_targets
@@ -23,6 +23,7 @@ from gtr_agent.policy import load_policy
 from gtr_agent.ppo import Update
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
+from gtr_agent.settings import Settings
 from gtr_agent.train import make_optimizer
 from gtr_envs.errors import CheckpointError
 from gtr_envs.tasks import task_for

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.config import Settings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.experience import Experience, prepare
 from gtr_agent.folding import folded_for_training, lora_layers
 from gtr_agent.model import load_model
@@ -15,6 +15,7 @@ from gtr_agent.parallel import Workers
 from gtr_agent.ppo import Update, ppo_loss
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
+from gtr_agent.settings import Settings
 from gtr_agent.train import make_actor
 from gtr_envs.errors import SettingError
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.config import Settings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.experience import prepare
 from gtr_agent.guidance import Guide, checkpoint_guide, guided_mask, kl_tokens, merged_guide
 from gtr_agent.losses import kl_per_token, masked_mean
@@ -20,6 +20,7 @@ from gtr_agent.ppo import Update, ppo_loss
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.scoring import lay_out, score_turns
+from gtr_agent.settings import Settings
 from gtr_agent.tiny import init_tiny
 from gtr_agent.train import make_optimizer
 from gtr_envs.errors import CheckpointError

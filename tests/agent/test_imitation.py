@@ -8,7 +8,6 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import AnswerBatch, stack_answers, stack_prompts
-from gtr_agent.config import ImitationSettings, Settings
 from gtr_agent.experience import prepare
 from gtr_agent.guidance import merged_guide
 from gtr_agent.imitation import Thought, Thoughts, chosen_turns, corrected_thoughts, imitation_loss, teacher_thoughts
@@ -16,6 +15,7 @@ from gtr_agent.parallel import Workers
 from gtr_agent.ppo import Update
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
+from gtr_agent.settings import ImitationSettings, Settings
 from gtr_agent.train import make_optimizer
 from gtr_envs.errors import CheckpointError
 from gtr_envs.experts import SolverPolicy

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from gtr_agent import rollout
-from gtr_agent.config import Settings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.mid_episode import EnvironmentChangedError
 from gtr_agent.rollout import Collector
+from gtr_agent.settings import Settings
 from gtr_envs.episode import Request, Response
 from gtr_envs.errors import CheckpointError
 from gtr_envs.tasks import Task

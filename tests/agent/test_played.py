@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gtr_agent.config import Settings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.demonstrations import demonstrations_for
 from gtr_agent.played import PlayedDemonstrations, play_turns
+from gtr_agent.settings import Settings
 from gtr_agent.sft import ExampleSource, picture_example
 from gtr_agent.tiny import make_tokenizer
 from gtr_envs.errors import SettingError, UnknownEnvironmentError

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.config import Settings, validate_settings
+from gtr_agent.config import validate_settings
 from gtr_agent.diverged import DivergedError
 from gtr_agent.experience import Experience, prepare
 from gtr_agent.guidance import Guide, merged_guide
@@ -21,6 +21,7 @@ from gtr_agent.ppo import Sizes, Update, ppo_loss
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.scoring import lay_out, score_turns
+from gtr_agent.settings import Settings
 from gtr_agent.train import make_optimizer, set_learning_rate
 
 

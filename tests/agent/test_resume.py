@@ -12,9 +12,10 @@ import pytest
 from safetensors.torch import load_file
 
 from gtr_agent.checkpoint import state_folder
-from gtr_agent.config import Settings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.run_folder import checkpoint_folder, checkpoints
 from gtr_agent.run_state import read_part
+from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, OutputExistsError, SettingError
 from tests.agent.conftest import TOY
 from tests.agent.killed import train_until

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gtr_agent.config import Settings, load_settings, settings_to_toml
+from gtr_agent.config import load_settings, settings_to_toml
 from gtr_agent.files import clear_leftovers, find_damage, new_folder, remove_folder, write_manifest, write_text
 from gtr_agent.run_folder import (
     MAY_DIFFER,
@@ -24,6 +24,7 @@ from gtr_agent.run_folder import (
     take_up,
     trim_metrics,
 )
+from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, SettingError
 
 

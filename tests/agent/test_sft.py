@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from gtr_agent.config import Settings, load_settings
+from gtr_agent.config import load_settings
 from gtr_agent.demonstrations import Points24Demonstrations, Points24Facts
 from gtr_agent.model import load_base
 from gtr_agent.parallel import Workers
 from gtr_agent.policy import load_policy
 from gtr_agent.progress import RunLog
+from gtr_agent.settings import Settings
 from gtr_agent.sft import fact_example, learn, learning_rate, picture_example, run_sft, summed_loss, text_example
 from gtr_envs.cards.hands import hand_split
 from gtr_envs.protocol import AnswerStatus, read_answer

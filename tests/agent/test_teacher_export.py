@@ -11,8 +11,8 @@ from safetensors import safe_open
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import stack_answers
-from gtr_agent.config import MergeSettings, Settings
 from gtr_agent.model import PromptBatch, encode_prompts, load_model
+from gtr_agent.settings import MergeSettings, Settings
 from gtr_agent.teacher import MergedTeacher
 from gtr_agent.teacher_export import low_rank_factors, save_teacher
 from gtr_envs.errors import OutputExistsError, SettingError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gtr_agent.config import Settings
+from gtr_agent.settings import Settings
 from gtr_agent.sft import run_sft
 from gtr_agent.train import train
 from gtr_envs.errors import OutputExistsError, SettingError

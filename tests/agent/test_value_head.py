@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.config import Settings
 from gtr_agent.experience import explained_variance, fit_value_head
 from gtr_agent.ranks import Ranks
+from gtr_agent.settings import Settings
 
 
 def test_fitting_explains_returns_that_follow_from_the_states(actor: ActorCritic, settings: Settings) -> None:
