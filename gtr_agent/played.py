@@ -19,9 +19,10 @@ import numpy as np
 
 from gtr_agent.demonstrations import Demonstration
 from gtr_agent.settings import EnvSettings, Settings
-from gtr_envs.episode import play
+from gtr_envs.episode import Policy, Request, Response, play
 from gtr_envs.errors import SettingError
 from gtr_envs.experts import demonstrator
+from gtr_envs.protocol import write_answer
 from gtr_envs.text_actions import TextActions, make_text_env
 
 EPISODES_AT_A_TIME = 25
@@ -42,25 +43,69 @@ class PlayedTurn:
         return np.frombuffer(zlib.decompress(self.picture), np.uint8).reshape(self.shape)
 
 
-def play_turns(env: EnvSettings, seeds: Sequence[int]) -> list[PlayedTurn]:
-    """The turns of those of an expert's episodes that were won.
+class Stumbling:
+    """An expert that is made to stumble now and then, so that its episodes show how to get up again.
+
+    With some chance a random action is played in place of its own: a legal one, or, where the task takes any text, one
+    that was legal earlier in the episode and is not any more, which is what agents try. (DART, Laskey et al. 2017,
+    https://arxiv.org/abs/1703.09327.) It plays one episode at a time.
+
+    Args:
+        expert: who plays.
+        noise: the chance of stumbling in a turn.
+    """
+
+    name = "stumbling"
+
+    def __init__(self, expert: Policy, noise: float) -> None:
+        self.expert = expert
+        self.noise = noise
+        self.stumbles: list[bool] = []  # for each turn that was played
+        self._seen: dict[str, None] = {}  # the actions that were legal in this episode, in order
+
+    def act(self, requests: Sequence[Request]) -> list[Response]:
+        (request,) = requests
+        legal = request.task.legal(request.info)
+        stumbles = bool(request.rng.random() < self.noise)
+        self.stumbles.append(stumbles)
+        (response,) = self.expert.act(requests)
+        if stumbles:
+            gone = [action for action in self._seen if action not in legal] if request.task.free_actions else []
+            pool = gone if gone and request.rng.random() < 0.5 else list(legal)
+            fields = {**dict.fromkeys(request.task.keys, ""), "action": pool[int(request.rng.integers(len(pool)))]}
+            response = Response(write_answer(fields))
+        self._seen |= dict.fromkeys(legal)
+        return [response]
+
+    def begin(self) -> None:
+        """Forget the episode before."""
+        self.stumbles, self._seen = [], {}
+
+
+def play_turns(env: EnvSettings, seeds: Sequence[int], noise: float = 0.0) -> list[PlayedTurn]:
+    """The expert's turns in those of its episodes that were won.
 
     Args:
         env: the environment.
         seeds: of the episodes.
+        noise: the chance that a random action is played in its place in a turn; such turns are left out.
     """
-    expert = demonstrator(env.id)
+    player = Stumbling(demonstrator(env.id), noise)
     turns = []
 
     def make() -> TextActions:
         return make_text_env(env.id, env.invalid, **env.options)
 
-    for episode in play(expert, make, seeds, batch_size=1, keep_frames=True):
+    for seed in seeds:
+        player.begin()
+        (episode,) = play(player, make, [seed], batch_size=1, keep_frames=True)
         if episode.error is not None:
             raise SettingError(f"the expert's episode {episode.seed} of {env.id} crashed: {episode.error}")
-        for turn in episode.turns if episode.success else ():
+        for turn, stumbled in zip(episode.turns, player.stumbles, strict=True) if episode.success else ():
             assert turn.frame is not None
-            turns.append(PlayedTurn(turn.prompt, turn.text, zlib.compress(turn.frame.tobytes(), 1), turn.frame.shape))
+            if not stumbled:
+                picture = zlib.compress(turn.frame.tobytes(), 1)
+                turns.append(PlayedTurn(turn.prompt, turn.text, picture, turn.frame.shape))
     return turns
 
 
@@ -76,16 +121,16 @@ class PlayedDemonstrations:
     """
 
     def __init__(self, settings: Settings, rng: np.random.Generator) -> None:
-        count = settings.sft.episodes
+        count, noise = settings.sft.episodes, settings.sft.noise
         seeds = [settings.training_seed("demonstration", index) for index in range(count)]
         chunks = [seeds[start : start + EPISODES_AT_A_TIME] for start in range(0, count, EPISODES_AT_A_TIME)]
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         processes = min(settings.threads or cores, len(chunks))
         if processes > 1:  # started afresh: a copy of this process would hold a copy of its threads' locks
             with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-                played = list(pool.map(play_turns, repeat(settings.env), chunks))
+                played = list(pool.map(play_turns, repeat(settings.env), chunks, repeat(noise)))
         else:
-            played = [play_turns(settings.env, chunk) for chunk in chunks]
+            played = [play_turns(settings.env, chunk, noise) for chunk in chunks]
         self.turns = [turn for turns in played for turn in turns]
         if not self.turns:
             raise SettingError(f"the expert won none of {count} episodes of {settings.env.id}; raise sft.episodes")

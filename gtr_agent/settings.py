@@ -76,6 +76,9 @@ class SftSettings(Section):
         ge=1,
         description="episodes that the expert plays beforehand; the usual Points24 is drawn without end instead",
     )
+    noise: float = Field(
+        0.0, ge=0, lt=1, description="chance that a random action is played for the expert's, to show how it recovers"
+    )
     steps: int = Field(1000, ge=1, description="optimiser steps")
     batch_size: int = Field(32, ge=1, description="turns with picture in a step")
     text_batch_size: int = Field(0, ge=0, description="turns learned without picture and prompt in a step")

@@ -119,3 +119,27 @@ def test_the_prompt_is_learned_as_much_as_its_weight_says(settings: Settings, pr
     assert not prompt[ids == processor.tokenizer.pad_token_id].any()
     words = processor.tokenizer.decode(ids[0][prompt[0] > 0])
     assert turns[0].prompt in words
+
+
+def test_a_stumbling_expert_shows_how_it_recovers() -> None:
+    env = settings_for("gtr/NumberLine-v0").env
+    seeds = list(range(40))
+    plain, noisy = play_turns(env, seeds), play_turns(env, seeds, 0.3)
+    assert play_turns(env, seeds, 0.3) == noisy, "chance is seeded"
+    assert noisy != plain
+    for turn in noisy:
+        answer = json.loads(turn.text)
+        wanted = "+" if answer["target"] > answer["current"] else "-"
+        assert answer["action"] == wanted, "the stumbles themselves are not imitated"
+
+
+def test_a_stumbling_explorer_tries_what_was_possible_before() -> None:
+    pytest.importorskip("textworld", reason="the extra alfworld is not installed")
+    settings = load_settings("tiny-alfworld")
+    seeds = [settings.training_seed("demonstration", index) for index in range(4)]
+    label = TASKS[settings.env.id].labels  # type: ignore[attr-defined]
+    histories = [turn.prompt.split(label[1])[1].split(label[2])[0] for turn in play_turns(settings.env, seeds, 0.4)]
+    assert any("look" in history or "inventory" in history or "examine" in history for history in histories)
+    for turn in play_turns(settings.env, seeds, 0.4):
+        commands = turn.prompt.split(label[2])[1].removesuffix(".").split(", ")
+        assert json.loads(turn.text)["action"] in commands
