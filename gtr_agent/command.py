@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 from typer.core import TyperCommand
 
-from gtr_envs.errors import SettingError
-
 if TYPE_CHECKING:
     from gtr_agent.settings import Settings
 
@@ -53,6 +51,7 @@ def run_train(
     """
     from gtr_agent.config import load_settings
     from gtr_agent.run_folder import read_settings
+    from gtr_envs.errors import SettingError
 
     changed = list(overrides or [])
     if resume is not None:

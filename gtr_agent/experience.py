@@ -25,7 +25,7 @@ from gtr_agent.parallel import Workers
 from gtr_agent.progress import Clock
 from gtr_agent.ranks import Ranks
 from gtr_agent.rollout import Rollout, Transition
-from gtr_agent.scoring import lay_out, reached_states, score_turns, stack_log_probs
+from gtr_agent.scoring import answers_of, reached_states, score_turns, stack_log_probs
 from gtr_agent.settings import PpoSettings, Settings
 
 VALUE_FITS = 3
@@ -78,11 +78,14 @@ def prepare(
     with actor.as_trained():
         scores = score_turns(actor, transitions, pad, ppo, workers, with_entropy=True)
         reached = reached_states(actor, transitions, pad, ppo, workers)
-    _, answers = lay_out(transitions, pad)
+    answers = answers_of(transitions, pad, scores.values.device)
     clock.lap("score")
     kl = torch.zeros_like(scores.log_probs)
     if guide is not None:
-        kl = kl_tokens(actor, guide, transitions, scores.log_probs, settings, pad, workers)
+        # Distilling, the gradient is right for the plain log-ratio of sampled tokens alone: clipped it would never
+        # draw the agent to what the teacher likes better, and the exact KL does not tell one token from another.
+        chosen = with_plain_kl(settings) if terms.distils else settings
+        kl = kl_tokens(actor, guide, transitions, scores.log_probs, chosen, pad, workers)
         clock.lap("teacher")
     turn_kl = masked_mean(kl, guided_mask(answers, settings.guidance), dim=-1)
     rewards = torch.tensor([transition.reward for transition in transitions], device=kl.device)
@@ -98,6 +101,12 @@ def prepare(
     metrics = describe(scores, answers, transitions, rewards, turn_kl)
     metrics |= {"value_mean": float(values.mean()), "explained_variance": explained_variance(values, returns)}
     return Experience(transitions, scores.log_probs, advantages, returns, metrics)
+
+
+def with_plain_kl(settings: Settings) -> Settings:
+    """The settings with the log-ratio itself, ``k1`` of the reverse KL, for distillation."""
+    guidance = settings.guidance.model_copy(update={"estimator": "k1", "direction": "reverse"})
+    return settings.model_copy(update={"guidance": guidance})
 
 
 def guided_rewards(rewards: Tensor, kl: Tensor, terms: Terms, settings: Settings) -> Tensor:

@@ -17,14 +17,18 @@ from gtr_agent.settings import PpoSettings
 
 def lay_out(transitions: Sequence[Transition], pad: int) -> tuple[PromptBatch, AnswerBatch]:
     """Turns as one padded batch."""
+    prompt = stack_prompts([transition.prompt for transition in transitions], pad)
+    return prompt, answers_of(transitions, pad, prompt.inputs["input_ids"].device)
+
+
+def answers_of(transitions: Sequence[Transition], pad: int, device: torch.device) -> AnswerBatch:
+    """The answers of turns, without their prompts."""
     answers = stack_answers(
         [transition.sample.tokens for transition in transitions],
         [transition.sample.action_mask for transition in transitions],
         pad,
     )
-    prompt = stack_prompts([transition.prompt for transition in transitions], pad)
-    device = prompt.inputs["input_ids"].device
-    return prompt, AnswerBatch(*(tensor.to(device) for tensor in (answers.tokens, answers.mask, answers.action_mask)))
+    return AnswerBatch(*(tensor.to(device) for tensor in (answers.tokens, answers.mask, answers.action_mask)))
 
 
 def micro_batches(transitions: Sequence[Transition], chosen: Sequence[int], settings: PpoSettings) -> list[list[int]]:

@@ -24,7 +24,7 @@ from gtr_agent.checkpoint import load_weights, save_checkpoint, state_folder
 from gtr_agent.config import settings_to_toml
 from gtr_agent.diagnostics import diagnose, episode_keys
 from gtr_agent.experience import prepare
-from gtr_agent.files import check_free, write_text
+from gtr_agent.files import check_free, remove_folder, write_text
 from gtr_agent.guidance import Guide, checkpoint_guide, merged_guide
 from gtr_agent.imitation import Thoughts, chosen_turns, corrected_thoughts, teacher_thoughts
 from gtr_agent.lora import add_lora
@@ -125,6 +125,15 @@ class Run:
         self.ranks = Ranks()
         self.out = out
         self.resumed = begin(settings, out, resume, self.ranks)
+        try:
+            self._set_up(settings, out)
+        except BaseException:
+            if not resume and self.ranks.is_main:  # a run that cannot start leaves nothing behind
+                remove_folder(out)
+            raise
+
+    def _set_up(self, settings: Settings, out: Path) -> None:
+        """Load, make or take up everything."""
         seed_globals(settings.seed, self.ranks.index)
         device = choose_device(settings.model.device)
         settings = self.settings = with_base_on_disk(settings, out, self.ranks)

@@ -141,7 +141,7 @@ def test_the_scope_says_which_tokens_are_guided(rollout: Rollout, settings: Sett
 
 
 def distilling(settings: Settings, teacher: Path) -> Settings:
-    return changed(settings, method="opd", guidance={"teacher": str(teacher), "estimator": "k1", "beta": 1.0})
+    return changed(settings, method="opd", guidance={"teacher": str(teacher), "beta": 1.0})
 
 
 def test_distillation_is_the_negative_kl_of_each_token_and_knows_no_reward(
