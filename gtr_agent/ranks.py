@@ -22,11 +22,12 @@ class Ranks:
     def __init__(self) -> None:
         self.count = 1
         self.index = 0
+        self.device = torch.device("cpu")  # where what is sent has to be
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState
 
             state = PartialState(cpu=not torch.cuda.is_available())
-            self.count, self.index = state.num_processes, state.process_index
+            self.count, self.index, self.device = state.num_processes, state.process_index, state.device
 
     @property
     def is_main(self) -> bool:
@@ -62,7 +63,7 @@ class Ranks:
 
     def mean(self, value: float) -> float:
         """The mean of a number over the processes."""
-        return value if self.count == 1 else float(self.sum(torch.tensor(value, dtype=torch.float64))) / self.count
+        return value if self.count == 1 else float(self.sum(torch.tensor(value, device=self.device))) / self.count
 
     def mean_metrics(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Each metric's mean over those processes that have it."""

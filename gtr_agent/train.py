@@ -275,7 +275,7 @@ class Run:
         """
         if not warnings or self.settings.alarm.action == "off":
             return
-        for warning in warnings:
+        for warning in warnings if self.ranks.is_main else ():
             self.log.say(f"collapse alarm: {warning}")
         if self.settings.alarm.action == "stop":
             raise CollapseError(f"update {number}: {'; '.join(warnings)}; alarm.action=warn trains on")

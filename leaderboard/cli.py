@@ -217,8 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if code == INTERRUPTED:
         print(
-            "interrupted: all files are whole; eval and quickstart go on where they stopped when run again, "
-            "sft and train start over in a new --out",
+            "interrupted: all files are whole; eval and quickstart go on where they stopped when run again, train with "
+            "--resume; sft starts over in a new --out",
             file=sys.stderr,
         )
     return code if isinstance(code, int) else 0
