@@ -22,6 +22,7 @@ from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.checkpoint import write_model_notes
 from gtr_agent.config import settings_to_toml
 from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for, is_usual_points24
+from gtr_agent.diverged import DivergedError
 from gtr_agent.files import check_free, new_folder
 from gtr_agent.lora import add_lora
 from gtr_agent.model import (
@@ -216,6 +217,8 @@ def learn(
             return value, value.item()
 
         total = sum(add_gradients(workers, weights, loss, examples))
+        if not math.isfinite(total):
+            raise DivergedError(f"step {step + 1}: the loss became {total}; try a smaller sft.learning_rate")
         torch.nn.utils.clip_grad_norm_(weights, sft.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from gtr_agent.config import load_settings
 from gtr_agent.demonstrations import Points24Demonstrations, Points24Facts
+from gtr_agent.diverged import DivergedError
 from gtr_agent.model import load_base
 from gtr_agent.parallel import Workers
 from gtr_agent.policy import load_policy
@@ -137,3 +139,12 @@ def test_a_warm_start_of_an_adapter_is_a_whole_model_too(settings: Settings, tmp
     assert (folder / "model.safetensors").is_file()
     assert (folder / "config.toml").is_file()
     assert load_policy(folder).meta["method"] == "sft"
+
+
+def test_a_loss_that_is_not_finite_stops_the_warm_start(settings: Settings, processor: Any) -> None:
+    model, _ = load_base(settings, "cpu")
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    turns = source(settings).draw(2, with_pictures=True)
+    with RunLog("warm start", 2, None, {}) as log, pytest.raises(DivergedError, match=r"step 1.*sft\.learning_rate"):
+        learn(model, lambda: [picture_example(processor, turns)], settings, Workers(1), log)
