@@ -1,5 +1,5 @@
-"""The command that trains, for ``gtr-bench train`` and, on several processes, for ``accelerate launch -m
-gtr_agent.train``."""
+"""The command that trains, for ``gtr-bench train`` and, on several processes, for ``accelerate launch`` and
+``torchrun``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from gtr_agent.settings import Settings
 
-CONFIG = "config.toml"
 Out = Annotated[Path | None, typer.Option("--out", help="The folder to write; it must not hold another run.")]
 Preset = Annotated[str | None, typer.Option("--preset", help="A preset's name; gtr-bench presets lists them.")]
 Config = Annotated[Path | None, typer.Option("--config", help="A TOML file with settings, instead of a preset.")]
@@ -50,7 +49,7 @@ def run_train(
         SettingError: the arguments contradict each other, or a setting is wrong.
     """
     from gtr_agent.config import load_settings
-    from gtr_agent.run_folder import read_settings
+    from gtr_agent.run_folder import CONFIG, read_settings
     from gtr_envs.errors import SettingError
 
     changed = list(overrides or [])
@@ -70,6 +69,7 @@ def run_train(
 
 def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
     """Train; an interruption says how to go on."""
+    from gtr_agent.run_folder import CONFIG
     from gtr_agent.train import train
 
     try:
@@ -125,7 +125,7 @@ class CommandWithSettings(TyperCommand):
 
 
 def main() -> None:
-    """``python -m gtr_agent.train``, which ``accelerate launch`` starts in each process."""
+    """``python -m gtr_agent.train``, which ``accelerate launch`` or ``torchrun`` starts in each process."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @app.command(cls=CommandWithSettings)

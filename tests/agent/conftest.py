@@ -10,6 +10,7 @@ from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.config import load_settings
 from gtr_agent.model import load_model, load_processor
 from gtr_agent.parallel import Workers
+from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.settings import Settings
 from gtr_agent.tiny import init_tiny
 from gtr_agent.train import make_actor
@@ -74,3 +75,14 @@ def stir() -> Callable[[ActorCritic, int], None]:
                     weight.copy_(torch.randn(weight.shape, generator=generator) * 0.02)
 
     return stir
+
+
+@pytest.fixture
+def rollout(settings: Settings, actor: ActorCritic, processor: Any, workers: Workers, stir: Any) -> Rollout:
+    """Some turns of an agent whose adapter was stirred."""
+    stir(actor, 1)
+    collector = Collector(settings, actor, processor, workers)
+    try:
+        return collector.collect()
+    finally:
+        collector.close()

@@ -33,16 +33,6 @@ def full_kl(agent: torch.Tensor, teacher: torch.Tensor, direction: str = "revers
     return torch.where(first.isneginf(), 0.0, first.exp() * (first - second)).sum(dim=-1)
 
 
-@pytest.fixture
-def rollout(settings: Settings, actor: ActorCritic, processor: Any, workers: Workers, stir: Any) -> Rollout:
-    stir(actor, 1)
-    collector = Collector(settings, actor, processor, workers)
-    try:
-        return collector.collect()
-    finally:
-        collector.close()
-
-
 def test_estimators_by_hand() -> None:
     agent, teacher = torch.tensor([math.log(0.5)]), torch.tensor([math.log(0.25)])
     reverse = {"k1": math.log(2), "clip": math.log(2), "abs": math.log(2), "k3": 0.5 - 1 + math.log(2)}

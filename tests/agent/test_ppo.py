@@ -19,7 +19,7 @@ from gtr_agent.guidance import Guide, merged_guide
 from gtr_agent.parallel import Workers, add_gradients, pieces, share
 from gtr_agent.ppo import Sizes, Update, ppo_loss
 from gtr_agent.progress import Clock
-from gtr_agent.rollout import Collector, Rollout
+from gtr_agent.rollout import Rollout
 from gtr_agent.scoring import lay_out, score_turns
 from gtr_agent.settings import Settings
 from gtr_agent.train import make_optimizer, set_learning_rate
@@ -35,16 +35,6 @@ def changed(settings: Settings, method: str = "gtr-turbo-kl", **sections: dict[s
 def update(actor: ActorCritic, experience: Experience, settings: Settings, pad: int, **more: Any) -> dict[str, float]:
     optimizer = make_optimizer(actor, settings.ppo)
     return Update(actor, optimizer, settings.ppo, pad, np.random.default_rng(0), Workers(1), **more)(experience)
-
-
-@pytest.fixture
-def rollout(settings: Settings, actor: ActorCritic, processor: Any, workers: Workers, stir: Any) -> Rollout:
-    stir(actor, 1)
-    collector = Collector(settings, actor, processor, workers)
-    try:
-        return collector.collect()
-    finally:
-        collector.close()
 
 
 def experience_of(
