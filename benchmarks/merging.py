@@ -4,9 +4,10 @@
     .venv/bin/python benchmarks/merging.py --large
 
 One merge of one layer against the number of checkpoints so far (running sums; all checkpoints at hand; PEFT's own
-function, which has them at hand too); a layer, and whole scoring passes of the tiny model, with the adapter beside the
-weights and folded in; the bytes for each adapted weight. ``--large`` adds a merge of the largest layer of a 7B model.
-Each figure is the median of some repetitions; the contestants take turns, so that a busy machine slows them alike.
+function, which has them at hand too), and of the whole tiny model; a layer, and whole scoring passes of the tiny model,
+with the adapter beside the weights and folded in; the bytes for each adapted weight. ``--large`` adds a merge of the
+largest layer of a 7B model. Each figure is the median of some repetitions; the contestants take turns, so that a busy
+machine slows them alike.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from gtr_agent.settings import MergeSettings
 from gtr_agent.teacher import MergedTeacher
 from gtr_agent.ties import lora_delta, ties_merge, trim
 
-CHECKPOINTS = (4, 8, 16, 40)
+CHECKPOINTS = (1, 2, 4, 8, 16, 32)
 DENSITY = 0.8
 LARGEST_LAYER = (3584, 18944)
 """Rows and columns of the down projection of Qwen2.5-VL-7B's feed-forward layers."""
@@ -228,6 +229,28 @@ def bytes_kept(actor: ActorCritic, device: str) -> Table:
     return table
 
 
+def merge_growth(device: str, repetitions: int = 3) -> Table:
+    """A whole merge of the tiny model's teacher when so many checkpoints are in it, the new one included."""
+    actor, _ = tiny_actor(16, "bfloat16", device)
+    factors = [weight for name, weight in actor.model.named_parameters() if "lora_" in name]
+    generator = torch.Generator().manual_seed(0)
+    found: dict[int, list[float]] = {count: [] for count in CHECKPOINTS}
+    for _ in range(repetitions + 1):
+        teacher = MergedTeacher(actor.model, MergeSettings(), actor.precision)
+        for count in range(1, CHECKPOINTS[-1] + 1):
+            for factor in factors:  # each checkpoint is another one
+                factor.data.add_(0.002 * torch.randn(factor.shape, generator=generator).to(device))
+            begin = time.perf_counter()
+            teacher.merge()
+            if count in found:
+                found[count].append(time.perf_counter() - begin)
+    table = table_of(
+        f"a whole merge of the tiny model on {device}: milliseconds", "checkpoints", *map(str, CHECKPOINTS)
+    )
+    table.add_row("time", *(f"{1000 * statistics.median(values[1:]):.1f}" for values in found.values()))
+    return table
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -245,6 +268,7 @@ def main() -> None:
         console.print(merge_times(arguments.size, arguments.repetitions, device))
         console.print(layer_times(arguments.repetitions, device))
         console.print(scoring_times(arguments.repetitions, device))
+        console.print(merge_growth(device))
         console.print(bytes_kept(tiny_actor(16, "bfloat16", device)[0], device))
         if arguments.large:
             console.print(large_merge(device))

@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from gtr_agent.batches import AnswerBatch
-from gtr_agent.folding import folded, folded_for_training, folded_weights
+from gtr_agent.folding import (
+    adapter_factors,
+    beside,
+    folded,
+    folded_for_training,
+    folded_weights,
+    folds_exactly,
+)
 from gtr_agent.logits import chunked_log_probs
 from gtr_agent.losses import entropy, token_log_probs
 from gtr_agent.model import FEATURES, ROW_TENSORS, Precision, PromptBatch, autocast, join
@@ -67,6 +74,8 @@ class ActorCritic(nn.Module):
         value_detach: whether the value's gradient stops at the head.
         cache_features: keep pictures as features rather than as pixels; only where the vision tower is frozen.
         train_folded: train the adapter through folded weights, see :mod:`gtr_agent.folding`.
+        collect_folded: sample with the adapter folded into the weights; None where that is what is trained, or where
+            folding keeps every change.
         logit_chunk: of how many answer tokens the vocabulary's logits are held at once, see :mod:`gtr_agent.logits`; 0
             for all, which is faster for small vocabularies.
         gradient_checkpointing: while training, keep only what goes into each layer and compute the rest again in the
@@ -86,6 +95,7 @@ class ActorCritic(nn.Module):
         value_detach: bool = True,
         cache_features: bool = False,
         train_folded: bool = False,
+        collect_folded: bool | None = None,
         logit_chunk: int = 0,
         gradient_checkpointing: bool = False,
     ) -> None:
@@ -96,12 +106,14 @@ class ActorCritic(nn.Module):
         self.precision = precision
         self.value_detach = value_detach
         self.train_folded = train_folded
+        self.collect_folded = collect_folded
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = [causal]  # in a list, so that its weights are not registered a second time
         self.placeholders = placeholder_tokens(causal.config)
         check_plain_logits(causal.config)
         self.logit_chunk = logit_chunk
         self.cache_features = cache_features and takes_features(causal)
+        self.features_settled = not self.cache_features
         if gradient_checkpointing:
             checkpoint_layers(causal)
 
@@ -110,9 +122,20 @@ class ActorCritic(nn.Module):
         """The causal model itself, whose layers hold the adapter."""
         return self._causal[0]
 
+    @property
+    def folds(self) -> bool:
+        """Whether a change may be folded into the weights: training does so itself, or nothing is lost by it."""
+        return self.train_folded or folds_exactly(self.model, self.precision)
+
     def folded(self) -> AbstractContextManager[None]:
         """Within it, passes without gradients are faster: the adapter is folded into the weights."""
         return folded(self.model, folded_weights(self.model, precision=self.precision))
+
+    def as_collected(self) -> AbstractContextManager[None]:
+        """Within it, passes without gradients are faster: for sampling what :meth:`as_trained` will score."""
+        if self.folds if self.collect_folded is None else self.collect_folded:
+            return self.folded()
+        return beside(self.model, adapter_factors(self.model, self.precision))
 
     def as_trained(self) -> AbstractContextManager[None]:
         """Within it, passes without gradients compute as those of the update do."""
@@ -128,13 +151,38 @@ class ActorCritic(nn.Module):
         else:
             yield [*(weight for weight in self.model.parameters() if weight.requires_grad), *head]
 
+    def settle_features(self, prompt: PromptBatch) -> None:
+        """Decide by a first prompt, for good, whether pictures are kept as features: where one turn has one entry.
+
+        Args:
+            prompt: of one turn. A model that cuts its pictures up gives several entries for it; pixels are kept then.
+        """
+        self.features_settled = True
+        if self.cache_features:
+            self.cache_features = len(self._features(prompt)) == len(prompt.inputs["input_ids"]) == 1
+
     def picture_features(self, prompt: PromptBatch) -> list[Tensor] | None:
         """Each turn's picture as features, (visual tokens, 1 + deep layers, hidden size); None to keep pixels.
 
-        Qwen3-VL's vision tower also speaks to the first layers of the language model: those are its deep layers.
+        Raises:
+            CheckpointError: there is not one picture's features a turn, though a first turn had them so.
         """
         if not self.cache_features:
             return None
+        features = self._features(prompt)
+        turns = len(prompt.inputs["input_ids"])
+        if len(features) != turns:
+            raise CheckpointError(
+                f"the model gives {len(features)} pictures' features for {turns} turns of one picture each, though it "
+                "gave one for the first turn; pictures of one environment must be of one size"
+            )
+        return features
+
+    def _features(self, prompt: PromptBatch) -> list[Tensor]:
+        """What the vision tower makes of a batch's pictures.
+
+        Qwen3-VL's vision tower also speaks to the first layers of the language model: those are its deep layers.
+        """
         wanted = inspect.signature(self.causal.get_image_features).parameters
         pictures = {
             name: tensor for name, tensor in prompt.inputs.items() if name in wanted and name not in ROW_TENSORS
@@ -142,11 +190,7 @@ class ActorCritic(nn.Module):
         with torch.no_grad(), autocast(self.precision, prompt.inputs["input_ids"].device.type):
             output = self.causal.get_image_features(**pictures, return_dict=True)
         levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or [])]
-        features = [torch.stack(pieces, dim=1) for pieces in zip(*levels, strict=True)]
-        if len(features) != len(prompt.inputs["input_ids"]):  # not one a turn: pixels are always right
-            self.cache_features = False
-            return None
-        return features
+        return [torch.stack(pieces, dim=1) for pieces in zip(*levels, strict=True)]
 
     def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
         """The last hidden states, (turns, tokens, hidden size)."""

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from gtr_agent.model import FEATURES, GRID, ROW_TENSORS, PromptBatch, pad_right
+from gtr_agent.parallel import pieces
 from gtr_envs.errors import CheckpointError
 
 
@@ -26,6 +28,11 @@ class PromptRow:
 
     tokens: dict[str, Tensor]
     picture: dict[str, Tensor]
+
+    def to(self, device: torch.device | str) -> PromptRow:
+        """The row on a device, with memory of its own where it is moved."""
+        moved = ({name: t.to(device) for name, t in part.items()} for part in (self.tokens, self.picture))
+        return PromptRow(*moved)
 
 
 def split_prompts(prompt: PromptBatch, features: Sequence[Tensor] | None = None) -> list[PromptRow]:
@@ -77,12 +84,11 @@ def stack_prompts(rows: Sequence[PromptRow], pad: int) -> PromptBatch:
         rows: the prompts.
         pad: the padding token.
     """
-    longest = max(len(row.tokens["input_ids"]) for row in rows)
     inputs: dict[str, Tensor] = {}
     for name in rows[0].tokens:
         fill = pad if name == "input_ids" else 0
         parts = [row.tokens[name] for row in rows]
-        inputs[name] = torch.stack([torch.cat([p.new_full((longest - len(p),), fill), p]) for p in parts])
+        inputs[name] = pad_sequence(parts, batch_first=True, padding_value=fill, padding_side="left")
     for name in rows[0].picture:
         pictures = [row.picture[name] for row in rows]
         if name == FEATURES or (name == "pixel_values" and GRID in rows[0].picture):
@@ -138,6 +144,22 @@ def by_token_budget(lengths: Sequence[tuple[int, int]], budget: int) -> list[lis
             batches.append([index])
             prompt, answer = lengths[index]
     return batches
+
+
+def deal_out(lengths: Sequence[tuple[int, int]], size: int, budget: int) -> list[list[int]]:
+    """Deal turns out to micro-batches: by a budget of tokens, or where that is 0, evenly, so many turns at most.
+
+    Args:
+        lengths: as for :func:`by_token_budget`.
+        size: turns of a micro-batch.
+        budget: tokens of a micro-batch, or 0.
+
+    Returns:
+        the indices of each micro-batch's turns; every index once.
+    """
+    if budget:
+        return by_token_budget(lengths, budget)
+    return [list(range(len(lengths))[piece]) for piece in pieces(len(lengths), size)]
 
 
 def turn_length(prompt: PromptRow, answer: Sequence[int]) -> tuple[int, int]:

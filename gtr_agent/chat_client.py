@@ -98,13 +98,18 @@ class ChatClient:
         # Its own retries would be seen by no count and stop at no cap. A local server takes any key.
         self._client = openai.OpenAI(api_key=self._key or "none", base_url=url, timeout=timeout_s, max_retries=0)
         self._limit_name = "max_tokens"
+        self._takes_seed = True
 
     def close(self) -> None:
         """End the connections."""
         self._client.close()
 
-    def send(self, conversation: Sequence[Message]) -> Completion:
+    def send(self, conversation: Sequence[Message], seed: int | None = None) -> Completion:
         """One request.
+
+        Args:
+            conversation: the messages, of which the last is to be answered.
+            seed: of the sampling; left out from then on where the endpoint takes none.
 
         Raises:
             TryAgain: it failed in a way that may pass.
@@ -113,6 +118,8 @@ class ChatClient:
         import openai
 
         limit: dict[str, Any] = {self._limit_name: self.max_tokens}
+        if seed is not None and self._takes_seed:
+            limit["seed"] = seed
         try:
             response = self._client.chat.completions.with_raw_response.create(
                 model=self.model,
@@ -134,6 +141,9 @@ class ChatClient:
         status, said = error.status_code, self._clean(str(error))
         if status == 400 and "max_tokens" in limit and "max_completion_tokens" in str(error):
             self._limit_name = "max_completion_tokens"  # what OpenAI's newer models call it
+            return TryAgain(said)
+        if status in (400, 422) and "seed" in limit and "seed" in str(error):
+            self._takes_seed = False
             return TryAgain(said)
         if (status in PASSING or status >= 500) and error.code != "insufficient_quota":
             return TryAgain(f"status {status}: {said}", retry_after(error.response.headers.get("retry-after", "")))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def write_model_notes(
         "temperature": settings.rollout.temperature,
         "max_new_tokens": settings.rollout.max_new_tokens,
         "precision": settings.model.precision,
+        "train_folded": settings.model.train_folded,
         "attention": settings.model.attention,
         "metrics": metrics,
     }
@@ -120,6 +122,7 @@ def save_checkpoint(
     update: int,
     metrics: dict[str, float],
     state: Mapping[str, Any] | None = None,
+    before_naming: Callable[[], object] | None = None,
 ) -> None:
     """Write a checkpoint: a plain PEFT adapter, the value head, how they were made, and all that a resume needs.
 
@@ -130,9 +133,10 @@ def save_checkpoint(
         update: how many updates were done.
         metrics: the latest figures.
         state: the parts of the run's state, see ``run_state.py``; without it the run cannot be resumed from here.
+        before_naming: called when all is on the disk, right before the checkpoint appears.
     """
     assert actor.value_head is not None
-    with new_folder(folder) as partial:
+    with new_folder(folder, before_naming) as partial:
         actor.model.save_pretrained(partial)
         save_file(actor.value_head.state_dict(), partial / VALUE_HEAD)
         write_model_notes(partial, settings, settings.method, update, metrics, final=folder)
@@ -233,7 +237,15 @@ def load_adapter(model: Any, folder: Path) -> Any:
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise CheckpointError(f"{folder} has no adapter_model.safetensors; the checkpoint is incomplete")
     try:
-        return PeftModel.from_pretrained(model, folder)
+        with warnings.catch_warnings():
+            # PEFT only warns of weights that it did not find, and would play the base model in the adapter's name.
+            warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
+            return PeftModel.from_pretrained(model, folder)
+    except UserWarning as error:
+        raise CheckpointError(
+            f"the adapter in {folder} is damaged or made for another model: weights that its configuration names are "
+            "missing from adapter_model.safetensors"
+        ) from error
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"the adapter in {folder} is damaged or made for another model: {first}") from error

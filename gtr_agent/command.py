@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -49,6 +52,8 @@ def run_train(
         SettingError: the arguments contradict each other, or a setting is wrong.
     """
     from gtr_agent.config import load_settings
+    from gtr_agent.idle import idle_notes
+    from gtr_agent.launch import is_main_process
     from gtr_agent.run_folder import CONFIG, read_settings
     from gtr_envs.errors import SettingError
 
@@ -64,19 +69,26 @@ def run_train(
         raise SettingError("name the run's folder with --out, or go on with one by --resume")
     if init is not None:
         changed.append(f"model.base={json.dumps(str(init))}")
-    return _train(load_settings(preset, config, changed), out)
+    settings = load_settings(preset, config, changed)
+    for note in idle_notes(settings) if is_main_process() else ():
+        print(note, file=sys.stderr)
+    return _train(settings, out)
 
 
 def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
     """Train; an interruption says how to go on."""
+    from gtr_agent.launch import is_main_process
     from gtr_agent.run_folder import CONFIG
+    from gtr_agent.stopping import Interrupted
     from gtr_agent.train import train
 
     try:
         return train(settings, out, resume)
-    except KeyboardInterrupt:
-        if settings.method != "sft" and (out / CONFIG).is_file():
+    except KeyboardInterrupt as stop:
+        if settings.method != "sft" and (out / CONFIG).is_file() and is_main_process():
             print(f"stopped; go on with: gtr-bench train --resume {out}", file=sys.stderr)
+        if isinstance(stop, Interrupted) and stop.number != signal.SIGINT:
+            raise SystemExit(128 + stop.number) from stop  # what the shell says of a process that it ended
         raise
 
 
@@ -126,6 +138,8 @@ class CommandWithSettings(TyperCommand):
 
 def main() -> None:
     """``python -m gtr_agent.train``, which ``accelerate launch`` or ``torchrun`` starts in each process."""
+    from gtr_agent.launch import is_main_process, process_count
+
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @app.command(cls=CommandWithSettings)
@@ -141,9 +155,36 @@ def main() -> None:
         from gtr_envs.errors import GtrError
 
         try:
-            print(f"trained agent: {run_train(out, preset, config, overrides, init, resume)}")
+            made = run_train(out, preset, config, overrides, init, resume)
         except GtrError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from error
+        if is_main_process():
+            print(f"trained agent: {made}")
 
-    app()
+    if process_count() == 1:
+        app()
+    else:
+        _one_of_several(app)
+
+
+def _one_of_several(app: Callable[[], object]) -> None:
+    """Run a command as one process of several: where it fails, it ends at once, and so the launcher ends the others.
+
+    An orderly end could wait for what the others will never answer.
+    """
+    code: int | str | None = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        os._exit(code if isinstance(code, int) else 1)
+    from gtr_agent.ranks import part
+
+    part()

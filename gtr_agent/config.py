@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gtr_agent.idle import check_overrides
 from gtr_agent.settings import Settings
 from gtr_envs.errors import SettingError
 
@@ -33,7 +34,7 @@ def load_settings(preset: str | None = None, file: Path | None = None, overrides
         overrides: ``section.key=value`` each; the value is TOML, and what is no TOML is taken as text.
 
     Raises:
-        SettingError: an unknown preset, file, key or value; the message names it.
+        SettingError: an unknown preset, file, key or value, or an override that has no effect; the message names it.
     """
     if preset is not None and file is not None:
         raise SettingError("give a preset or a configuration file, not both")
@@ -49,9 +50,10 @@ def load_settings(preset: str | None = None, file: Path | None = None, overrides
             raise SettingError(f"cannot read the configuration {file}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingError(f"{file} is no TOML: {error}") from error
-    for override in overrides:
-        _apply_override(content, override)
-    return validate_settings(content)
+    names = [_apply_override(content, override) for override in overrides]
+    settings = validate_settings(content)
+    check_overrides(settings, names)
+    return settings
 
 
 def validate_settings(content: dict[str, Any]) -> Settings:
@@ -79,8 +81,8 @@ def _explain(item: Any) -> str:
     return f"{place}={item['input']!r}: {message}"
 
 
-def _apply_override(content: dict[str, Any], override: str) -> None:
-    """Put one ``section.key=value`` into the plain values."""
+def _apply_override(content: dict[str, Any], override: str) -> str:
+    """Put one ``section.key=value`` into the plain values; returns the setting's name."""
     name, separator, text = override.partition("=")
     keys = [key.strip() for key in name.split(".")]
     if not separator or not all(keys):
@@ -91,6 +93,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise SettingError(f"--set {override!r}: {key} is a setting, not a section")
     target[keys[-1]] = read_value(text)
+    return ".".join(keys)
 
 
 def read_value(text: str) -> Any:

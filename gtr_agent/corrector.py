@@ -40,16 +40,35 @@ class Counts:
         corrected: turns that were.
         unreadable: turns for which a reply came that could not be read.
         cached: turns whose reply was paid for before.
-        tokens: tokens that were paid for, of questions and answers, failed attempts included.
+        calls: requests to the endpoint.
+        failed: those of them that brought no reply.
+        tokens_in: tokens of questions that were paid for, failed attempts included.
+        tokens_out: tokens of answers that were paid for, failed attempts included.
         cost: USD for them.
+        spent: USD for all that is in the cache, earlier parts of the run included; this process's share of it.
     """
 
     asked: int = 0
     corrected: int = 0
     unreadable: int = 0
     cached: int = 0
-    tokens: int = 0
+    calls: int = 0
+    failed: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
     cost: float = 0.0
+    spent: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were paid for, of questions and answers."""
+        return self.tokens_in + self.tokens_out
+
+    def since(self, before: Counts) -> dict[str, float]:
+        """What was done since earlier counts, as metrics; ``spent`` is over all."""
+        names = ("unreadable", "cached", "calls", "failed", "tokens_in", "tokens_out", "cost")
+        found = {f"corrector_{name}": float(getattr(self, name) - getattr(before, name)) for name in names}
+        return {**found, "corrector_spent": self.spent}
 
 
 class Corrector(ABC):
@@ -136,7 +155,15 @@ class EndpointCorrector(Corrector):
     def counts(self) -> Counts:
         """What was asked, corrected and paid so far."""
         usage = self.endpoint.usage
-        return replace(self._counts, tokens=usage.prompt_tokens + usage.completion_tokens, cost=usage.cost)
+        return replace(
+            self._counts,
+            calls=usage.calls,
+            failed=usage.failed,
+            tokens_in=usage.prompt_tokens,
+            tokens_out=usage.completion_tokens,
+            cost=usage.cost,
+            spent=self.endpoint.spent,
+        )
 
     def close(self) -> None:
         """End the endpoint's threads and connections."""
@@ -199,7 +226,11 @@ _FORMS = {
 
 
 def make_corrector(
-    settings: CorrectorSettings, env: EnvSettings, folder: Path, thoughts: ThoughtStyle = "chain"
+    settings: CorrectorSettings,
+    env: EnvSettings,
+    folder: Path,
+    thoughts: ThoughtStyle = "chain",
+    processes: int = 1,
 ) -> Corrector:
     """The corrector that the settings name.
 
@@ -208,6 +239,7 @@ def make_corrector(
         env: where the agent plays.
         folder: the run's, for the cache of an endpoint's replies.
         thoughts: how a solver thinks aloud; as the agent learned it in its warm start.
+        processes: how many processes the run has; each may spend its share of ``max_cost``.
 
     Raises:
         SettingError: settings that do not go together, or no key for the endpoint.
@@ -241,5 +273,6 @@ def make_corrector(
             price_in=settings.price_in,
             price_out=settings.price_out,
             max_cost=settings.max_cost,
+            processes=processes,
         )
     )

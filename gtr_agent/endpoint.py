@@ -77,6 +77,9 @@ class Endpoint:
         max_cost: USD at which no further call is begun, counting what the replies in the cache cost; 0 for no cap.
             Calls that are under way then are finished, so it can be passed by the cost of ``concurrency`` calls.
         seed: of the pauses' jitter.
+        processes: how many processes of a run ask, all with this cap: each may spend its share of what is left.
+        spent_before: USD that count as spent already, beside those in the cache.
+        kept: what an error says of replies that were paid for, where there is no cache.
 
     Raises:
         SettingError: settings that do not go together, no address, or no key for OpenAI's own.
@@ -98,6 +101,9 @@ class Endpoint:
         price_out: float = 0.0,
         max_cost: float = 0.0,
         seed: int = 0,
+        processes: int = 1,
+        spent_before: float = 0.0,
+        kept: str = "nothing was kept, for want of a cache",
     ) -> None:
         if offline and cache is None:
             raise SettingError("offline=true answers from the cache; give the cache's folder too")
@@ -113,7 +119,11 @@ class Endpoint:
         self._lock = threading.Lock()
         self._key_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._usage = Usage()
-        self._spent_before = self.cache.spent() if self.cache is not None and max_cost else 0.0
+        self._processes = processes
+        self._spent_before = spent_before
+        if self.cache is not None and (price_in or price_out):
+            self._spent_before += self.cache.spent()
+        self._kept = kept
         self._tokens_unknown = False
         self._resume_at = 0.0
 
@@ -123,17 +133,34 @@ class Endpoint:
         with self._lock:
             return self._usage
 
+    @property
+    def spent(self) -> float:
+        """USD spent so far on all that is in the cache; of what was spent before, this process's share."""
+        return self._spent_before / self._processes + self.usage.cost
+
+    @property
+    def tokens_unknown(self) -> bool:
+        """Whether the endpoint left out how many tokens an answer took."""
+        with self._lock:
+            return self._tokens_unknown
+
+    def count_as_spent(self, cost: float) -> None:
+        """Let USD that were spent elsewhere count towards the cap."""
+        with self._lock:
+            self._spent_before += cost
+
     def close(self) -> None:
         """End the threads and the connections."""
         self._pool.shutdown()
         if self._client is not None:
             self._client.close()
 
-    def ask(self, conversations: Sequence[Sequence[Message]]) -> list[Reply]:
+    def ask(self, conversations: Sequence[Sequence[Message]], seeds: Sequence[int | None] | None = None) -> list[Reply]:
         """Ask for the next message of each conversation, several at a time.
 
         Args:
             conversations: each a list of messages, of which the last is to be answered.
+            seeds: of each reply's sampling, where the endpoint takes one; only without a cache, which knows of none.
 
         Returns:
             the replies, in the order of the conversations.
@@ -143,12 +170,14 @@ class Endpoint:
             CostCapError: ``max_cost`` is reached.
             MissingReplyError: offline, and replies are not in the cache.
         """
+        if seeds is not None and self.cache is not None:
+            raise SettingError("the cache files a reply by its question alone; give either seeds or a cache")
         keys = [conversation_key(self.model, asked, self.temperature, self.max_tokens) for asked in conversations]
         # Without a cache each conversation has a name of its own, so that none stands for another.
         names = keys if self.cache is not None else [f"{index} {key}" for index, key in enumerate(keys)]
-        questions = dict(zip(names, zip(keys, conversations, strict=True), strict=True))
+        questions = dict(zip(names, zip(keys, conversations, seeds or [None] * len(keys), strict=True), strict=True))
         answers: dict[str, Reply] = {}
-        for name, (key, _) in questions.items():
+        for name, (key, _, _) in questions.items():
             known = self.cache.read(key) if self.cache is not None else None
             if known is not None:
                 answers[name] = known
@@ -162,7 +191,7 @@ class Endpoint:
             handed_out.add(name)
         return replies
 
-    def _ask_missing(self, questions: dict[str, tuple[str, Sequence[Message]]]) -> dict[str, Reply]:
+    def _ask_missing(self, questions: dict[str, tuple[str, Sequence[Message], int | None]]) -> dict[str, Reply]:
         """The replies to these; if one fails for good, calls under way are finished and kept before its error goes."""
         if questions and self._client is None:
             assert self.cache is not None
@@ -188,26 +217,26 @@ class Endpoint:
         if not isinstance(problem, GtrError):
             raise problem
         arrived = sum(future.exception() is None for future in futures.values())
-        kept = "nothing was kept, for want of a cache"
+        kept = self._kept
         if self.cache is not None:
             kept = f"all that was paid for is in {self.cache.folder} and is not asked for again"
         raise type(problem)(f"{problem}. {arrived} of {len(futures)} replies had arrived; {kept}") from None
 
-    def _answer(self, key: str, conversation: Sequence[Message], stop: threading.Event) -> Reply:
+    def _answer(self, key: str, conversation: Sequence[Message], seed: int | None, stop: threading.Event) -> Reply:
         """One reply, asked for once even if another thread wants the same."""
         if self.cache is None:
-            return self._call(key, conversation, stop)
+            return self._call(key, conversation, seed, stop)
         with self._lock:
             key_lock = self._key_locks[key]
         with key_lock:
             known = self.cache.read(key)
             if known is not None:
                 return known
-            reply = self._call(key, conversation, stop)
+            reply = self._call(key, conversation, seed, stop)
             self.cache.write(key, self.model, reply)
             return reply
 
-    def _call(self, key: str, conversation: Sequence[Message], stop: threading.Event) -> Reply:
+    def _call(self, key: str, conversation: Sequence[Message], seed: int | None, stop: threading.Event) -> Reply:
         """One reply from the endpoint, with as many attempts as there are."""
         assert self._client is not None
         rng = np.random.default_rng([self.seed, int(key[:12], 16)])
@@ -216,7 +245,7 @@ class Endpoint:
             self._hold(pause, float(rng.random()), stop)
             self._check_cap()
             try:
-                return self._count(self._client.send(conversation))
+                return self._count(self._client.send(conversation, seed))
             except TryAgain as failure:
                 self._count(failure)
                 self._keep_off(failure.after)
@@ -252,11 +281,13 @@ class Endpoint:
             return
         with self._lock:
             paid, unknown = self._usage.cost, self._tokens_unknown
-        spent = self._spent_before + paid
+        # What the others spend is not known here: as much as this one, each at the most.
+        spent = self._spent_before + paid * self._processes
         if spent >= self.max_cost * (1 - 1e-9):  # ten times 0.1 are a little less than 1
+            shares = f" (by each of {self._processes} processes up to its share)" if self._processes > 1 else ""
             raise CostCapError(
-                f"{spent:.4f} USD are spent on replies of {self.model!r}, {paid:.4f} of them now, and "
-                f"max_cost={self.max_cost}; to go on, raise max_cost and run or resume again"
+                f"{self._spent_before + paid:.4f} USD are spent on replies of {self.model!r}, {paid:.4f} of them "
+                f"now{shares}, and max_cost={self.max_cost}; to go on, raise max_cost and run or resume again"
             )
         if unknown:
             raise EndpointError(
@@ -279,4 +310,6 @@ class Endpoint:
                 old.cost + cost,
             )
             self._tokens_unknown |= not failed and came.completion_tokens is None
+            if failed and cost and self.cache is not None:
+                self.cache.note_failure(cost)
         return Reply("" if isinstance(came, TryAgain) else came.text, tokens_in, tokens_out, cost=cost)

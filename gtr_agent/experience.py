@@ -18,6 +18,7 @@ from torch import Tensor
 from gtr_agent.actor_critic import ActorCritic, Scores
 from gtr_agent.advantages import gae
 from gtr_agent.batches import AnswerBatch
+from gtr_agent.folding import folding_error
 from gtr_agent.guidance import Guide, guided_mask, kl_tokens
 from gtr_agent.losses import masked_mean, value_loss
 from gtr_agent.methods import METHODS, Terms
@@ -99,6 +100,8 @@ def prepare(
     if terms.distils:
         advantages = -settings.guidance.beta * kl * answers.mask
     metrics = describe(scores, answers, transitions, rewards, turn_kl)
+    error = folding_error(actor.model, actor.precision)
+    metrics |= {} if error is None else {"folding_error": error}
     metrics |= {"value_mean": float(values.mean()), "explained_variance": explained_variance(values, returns)}
     return Experience(transitions, scores.log_probs, advantages, returns, metrics)
 

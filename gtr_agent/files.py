@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from gtr_envs.errors import OutputExistsError
 
 MANIFEST = "manifest.json"
 """The file that lists a folder's other files with their sizes and digests."""
+
+LOCK = ".lock"
+"""The file by which a process keeps others out of a folder, see ``run_lock.py``; it counts for nothing."""
 
 _FREE_TO_CHANGE = (MANIFEST, "README.md")  # people write into model cards
 _LEFTOVERS = (".*.partial-*", ".*.dropped-*")
@@ -30,7 +33,7 @@ def check_free(out: Path) -> None:
     Raises:
         OutputExistsError: the path is a file, or a folder that holds something.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    if out.is_file() or (out.is_dir() and any(path.name != LOCK for path in out.iterdir())):
         raise OutputExistsError(f"{out} already holds something; choose another --out, or move it away first")
 
 
@@ -52,8 +55,12 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, before_naming: Callable[[], object] | None = None) -> Iterator[Path]:
     """A folder to fill that appears under its name only when it is whole.
+
+    Args:
+        out: its name.
+        before_naming: called when all is on the disk, right before the folder gets its name.
 
     Yields:
         a folder beside ``out``, which is moved there at the end, and removed if anything goes wrong.
@@ -66,7 +73,10 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         yield partial
         sync_tree(partial)  # else a power cut could leave the name without the contents
+        if before_naming is not None:
+            before_naming()
         if out.is_dir():
+            (out / LOCK).unlink(missing_ok=True)
             out.rmdir()
         partial.rename(out)
         sync(out.parent)

@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtr_agent.actor_critic import ActorCritic, as_model_inputs
-from gtr_agent.kv_cache import make_cache
-from gtr_agent.model import PromptBatch, action_token_mask, autocast, end_token, inference
-from gtr_agent.positions import token_positions
+from gtr_agent.actor_critic import ActorCritic
+from gtr_agent.decoder import start_decoder
+from gtr_agent.model import PromptBatch, action_token_mask, end_token, inference
 from gtr_envs.episode import Request, Response
 
 
@@ -52,7 +51,7 @@ def choose_token(logits: Tensor, temperature: float, uniform: Tensor | None) -> 
     if uniform is None:
         tokens = log_probs.argmax(dim=-1)
     else:
-        cumulative = log_probs.double().exp().cumsum(dim=-1)
+        cumulative = log_probs.exp().cumsum(dim=-1, dtype=torch.float64)
         # The last sum is 1 but for rounding; scaling by it keeps every number inside.
         target = (uniform * cumulative[:, -1]).unsqueeze(1)
         tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp_max(logits.shape[-1] - 1)
@@ -60,7 +59,7 @@ def choose_token(logits: Tensor, temperature: float, uniform: Tensor | None) -> 
 
 
 def generate(
-    actor: ActorCritic, prompt: PromptBatch, uniforms: Tensor | None, max_new_tokens: int, end: int
+    actor: ActorCritic, prompt: PromptBatch, uniforms: Tensor | None, max_new_tokens: int, end: int, lean: bool = True
 ) -> list[tuple[list[int], list[float]]]:
     """Write answers with a key-value cache.
 
@@ -70,37 +69,30 @@ def generate(
         uniforms: (turns, max_new_tokens) numbers in [0, 1), or None for greedy answers.
         max_new_tokens: tokens after which an answer is cut off.
         end: the token that ends an answer; it is part of the answer where it came.
+        lean: whether the lean decoder may be taken where it fits.
 
     Returns:
         each answer's tokens and their log-probs in nats.
     """
-    mask = prompt.inputs["attention_mask"]
-    rows = torch.arange(len(mask), device=mask.device)  # the turns that are still being written
-    tokens = torch.full((len(mask), max_new_tokens), end, device=mask.device)
-    log_probs = torch.zeros((len(mask), max_new_tokens), device=mask.device)
-    model = actor.causal
-    with inference(model), autocast(actor.precision, mask.device.type):
-        positions, deltas = token_positions(model, prompt.inputs)
-        cache = make_cache(model.config, torch.bfloat16 if actor.precision == "bfloat16" else None)
-        cached = {"past_key_values": cache, "use_cache": True}
-        output = model(**as_model_inputs(prompt.inputs), **positions, **cached, logits_to_keep=1)
+    rows = torch.arange(len(prompt.inputs["input_ids"]), device=prompt.inputs["input_ids"].device)
+    going = torch.ones_like(rows, dtype=torch.bool)  # of the rows that are still being continued, those unfinished
+    tokens = torch.full((len(rows), max_new_tokens), end, device=rows.device)
+    log_probs = torch.zeros((len(rows), max_new_tokens), device=rows.device)
+    with inference(actor.causal):
+        decoder, logits = start_decoder(actor, prompt, lean)
         for step in range(max_new_tokens):
             uniform = None if uniforms is None else uniforms[rows, step]
-            token, log_prob = choose_token(actor.writable(output.logits[:, -1]), actor.temperature, uniform)
+            token, log_prob = choose_token(actor.writable(logits), actor.temperature, uniform)
             tokens[rows, step], log_probs[rows, step] = token, log_prob
-            unfinished = (tokens[rows, : step + 1] != end).all(dim=1)
-            if not unfinished.any() or step + 1 == max_new_tokens:
+            going &= token != end
+            unfinished = int(going.sum())
+            if unfinished == 0 or step + 1 == max_new_tokens:
                 break
-            if 2 * int(unfinished.sum()) <= len(rows):  # go on with the unfinished turns alone
-                keep = unfinished.nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
-                rows, token, mask = rows[keep], token[keep], mask[keep]
-                deltas = deltas[keep] if deltas is not None else None
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            if deltas is not None:
-                place = mask.sum(dim=1, keepdim=True) - 1 + deltas
-                positions = {"position_ids": place.expand(*positions["position_ids"].shape[:-2], -1, -1)}
-            output = model(input_ids=token.unsqueeze(1), attention_mask=mask, **positions, **cached)
+            if 2 * unfinished <= len(rows):
+                keep = going.nonzero().squeeze(1)
+                decoder.keep(keep)
+                rows, token, going = rows[keep], token[keep], going[keep]
+            logits = decoder.step(token)
     answers = zip(tokens[:, : step + 1].tolist(), log_probs.tolist(), strict=True)
     return [(row[: _length(row, end)], scores[: _length(row, end)]) for row, scores in answers]
 

@@ -12,7 +12,7 @@ depend on how long thoughts are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.batches import AnswerBatch, PromptRow, stack_answers, stack_prompts
+from gtr_agent.batches import AnswerBatch, PromptRow, deal_out, stack_answers, stack_prompts, turn_length
 from gtr_agent.generation import generate, respond
 from gtr_agent.guidance import Guide
 from gtr_agent.losses import masked_mean
 from gtr_agent.model import action_token_mask, encode_answers, end_token
 from gtr_agent.rollout import Transition
-from gtr_agent.settings import ImitationSettings, Settings
+from gtr_agent.settings import ImitationSettings, PpoSettings, Settings
 from gtr_envs.errors import CheckpointError
 from gtr_envs.protocol import AnswerStatus
 
@@ -44,7 +44,7 @@ class Thought:
 
 
 class Thoughts:
-    """The data set.
+    """The data set. It is kept in the machine's memory, whatever the model's device: its pictures grow to gigabytes.
 
     Args:
         settings: say what is kept.
@@ -57,7 +57,8 @@ class Thoughts:
     def add(self, thoughts: Sequence[Thought]) -> None:
         """Take in an update's thoughts; what is beyond the capacity goes, the oldest first."""
         kept = self.thoughts if self.settings.dataset == "accumulate" else []
-        self.thoughts = [*kept, *thoughts][-self.settings.capacity :]
+        new = [replace(thought, prompt=thought.prompt.to("cpu")) for thought in thoughts[-self.settings.capacity :]]
+        self.thoughts = [*kept, *new][-self.settings.capacity :]
 
     def draw(self, rng: np.random.Generator) -> list[Thought]:
         """The thoughts of one optimiser step, drawn evenly with replacement; none from an empty data set."""
@@ -76,7 +77,7 @@ class Thoughts:
                 found |= {f"{index}/{part}/{name}": tensor.contiguous() for name, tensor in tensors.items()}
         return found
 
-    def load_state(self, state: Mapping[str, Tensor], device: torch.device | str) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take up what :meth:`state` gave.
 
         Raises:
@@ -93,8 +94,7 @@ class Thoughts:
                 raise CheckpointError(
                     f"thought {index} of the saved data set is incomplete; resume from another update"
                 )
-            prompt = PromptRow(*({n: t.to(device) for n, t in row[p].items()} for p in ("tokens", "picture")))
-            answer = row["answer"]
+            prompt, answer = PromptRow(row["tokens"], row["picture"]).to("cpu"), row["answer"]
             thoughts.append(Thought(prompt, tuple(answer["tokens"].tolist()), tuple(answer["action"].tolist())))
         self.thoughts = thoughts
 
@@ -143,6 +143,7 @@ def corrected_thoughts(
 ) -> tuple[list[Thought], dict[str, float]]:
     """The turns' thoughts as a corrector rewrites them. Arguments and returns as for :func:`teacher_thoughts`."""
     requests = [transition.request for transition in transitions if transition.request is not None]
+    before = corrector.counts
     texts = corrector.correct(requests, [transition.turn.text for transition in transitions], rng)
     found = [(t, request, text) for t, request, text in zip(transitions, requests, texts, strict=True) if text]
     tokens, offsets = encode_answers(processor, [text for _, _, text in found]) if found else ([], [])
@@ -153,7 +154,7 @@ def corrected_thoughts(
             mask = action_token_mask(answer, spans)
             thoughts.append(Thought(transition.prompt, tuple(row), tuple(mask)))
     metrics = {"thoughts_asked": float(len(transitions)), "thoughts_learned": float(len(thoughts))}
-    return thoughts, metrics
+    return thoughts, metrics | corrector.counts.since(before)
 
 
 def imitation_loss(actor: ActorCritic, thoughts: Sequence[Thought], pad: int) -> tuple[Tensor, int]:
@@ -168,9 +169,16 @@ def imitation_loss(actor: ActorCritic, thoughts: Sequence[Thought], pad: int) ->
         its mean over the learned tokens, in nats a token, under the distribution that the agent samples from, and
         their number.
     """
-    prompt = stack_prompts([thought.prompt for thought in thoughts], pad)
-    device = prompt.inputs["input_ids"].device
+    device = actor.causal.device
+    prompt = stack_prompts([thought.prompt for thought in thoughts], pad).to(device)
     stacked = stack_answers([t.tokens for t in thoughts], [t.action_mask for t in thoughts], pad)
     answers = AnswerBatch(*(tensor.to(device) for tensor in (stacked.tokens, stacked.mask, stacked.action_mask)))
     scores = actor.score(prompt, answers)
-    return -masked_mean(scores.log_probs, answers.thought_mask), int(answers.thought_mask.sum())
+    return -masked_mean(scores.log_probs, answers.thought_mask), int(stacked.thought_mask.sum())
+
+
+def thought_micro_batches(thoughts: Sequence[Thought], settings: PpoSettings) -> list[list[Thought]]:
+    """Thoughts for one forward pass each, as the turns of PPO: evenly by their number, or by a budget of tokens."""
+    lengths = [turn_length(thought.prompt, thought.tokens) for thought in thoughts]
+    parts = deal_out(lengths, settings.micro_batch_size, settings.micro_batch_tokens)
+    return [[thoughts[index] for index in part] for part in parts]

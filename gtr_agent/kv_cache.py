@@ -45,9 +45,8 @@ class RoomyLayer(DynamicLayer):
         end = self.length + key_states.shape[2]
         missing = with_room(end) - self.keys.shape[2]
         if missing > 0:  # zeros, because what is masked must still be finite
-            self.keys, self.values = (
-                torch.nn.functional.pad(kept, (0, 0, 0, missing)) for kept in (self.keys, self.values)
-            )
+            empty = self.keys.new_zeros((*key_states.shape[:2], missing, key_states.shape[3]))
+            self.keys, self.values = (torch.cat([kept, empty], dim=2) for kept in (self.keys, self.values))
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         self.length = end

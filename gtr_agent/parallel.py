@@ -21,6 +21,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def threads_for(threads: int, dropout: float) -> int:
+    """How many workers a run has: one where there is dropout.
+
+    All threads draw from torch's one generator, in the order in which they happen to come to it.
+
+    Args:
+        threads: as the settings say; 0 for one a core.
+        dropout: the share of the adapter's inputs that is dropped.
+    """
+    return 1 if dropout else threads
+
+
 class Workers:
     """A pool of threads, each computing on one core.
 

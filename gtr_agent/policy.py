@@ -12,8 +12,9 @@ import torch
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import PromptRow, split_prompts, stack_prompts
 from gtr_agent.checkpoint import find_agent, find_base, load_adapter, read_notes
+from gtr_agent.folding import folds_exactly
 from gtr_agent.generation import generate, respond
-from gtr_agent.model import choose_device, encode_prompts, end_token, load_model, load_processor
+from gtr_agent.model import Precision, choose_device, encode_prompts, end_token, load_model, load_processor
 from gtr_agent.parallel import Workers, share
 from gtr_envs.episode import Request, Response
 
@@ -61,6 +62,9 @@ def encode_requests(
     actor: ActorCritic, processor: Any, requests: Sequence[Request], workers: Workers
 ) -> list[PromptRow]:
     """Lay out the questions, each worker a share of them: scaling pictures costs as much as looking at them."""
+    if requests and not actor.features_settled:  # here and not in a worker: once, and the same in every run
+        first = requests[0]
+        actor.settle_features(encode_prompts(processor, [first.prompt], [first.frame]).to(actor.causal.device))
 
     def encode(piece: slice) -> list[PromptRow]:
         asked = requests[piece]
@@ -100,49 +104,87 @@ def draw_uniforms(requests: Sequence[Request], max_new_tokens: int) -> torch.Ten
     return torch.from_numpy(np.stack([request.rng.random(max_new_tokens) for request in requests]))
 
 
-def load_policy(path: str | Path, *, temperature: float | None = None, greedy: bool = False) -> ModelPolicy:
-    """Load an agent that was saved.
+def load_policy(
+    path: str | Path,
+    *,
+    temperature: float | None = None,
+    greedy: bool = False,
+    max_new_tokens: int | None = None,
+    precision: Precision | None = None,
+    device: str = "auto",
+) -> ModelPolicy:
+    """Load an agent that was saved, by this trainer or by another program.
 
     Args:
         path: a checkpoint (a PEFT adapter), a whole model in the Hugging Face layout, or a run's folder, of which the
             newest checkpoint is taken.
         temperature: of the sampling; None for the one that it was trained with, or 1.
         greedy: take the likeliest token always.
+        max_new_tokens: tokens after which an answer is cut off; None for as many as in its training, or 256.
+        precision: of the forward passes; None for that in which it was trained, or bfloat16 on a GPU.
+        device: where it goes; ``auto`` takes a GPU where there is one.
 
     Raises:
         CheckpointError: there is no agent there, it is damaged, or its base model cannot be found.
     """
     folder = find_agent(Path(path))
     notes = read_notes(folder)
-    device = choose_device("auto")
+    device = choose_device(device)
+    precision = precision or notes.get("precision", "float32" if device == "cpu" else "bfloat16")
     attention = notes.get("attention", "sdpa")
     if (folder / "adapter_config.json").is_file():
         base = find_base(folder)
-        model: Any = load_adapter(load_model(base, attention, device), folder)
-        # Folded into the weights, the adapter costs nothing.
-        model = model.merge_and_unload()
+        model: Any = load_adapter(load_model(base, attention, device, precision), folder)
+        # Folded into the weights, the adapter costs nothing; but in bfloat16 much of what it learned could be lost.
+        if notes.get("train_folded", False) or folds_exactly(model, precision):
+            model = model.merge_and_unload()
     else:
         base = str(folder)
-        model = load_model(folder, attention, device)
-    actor = ActorCritic(
-        model,
-        None,
-        temperature=temperature if temperature is not None else notes.get("temperature", 1.0),
-        precision=notes.get("precision", "float32" if device == "cpu" else "bfloat16"),
-    )
-    meta = {**notes, "base_model": notes.get("base_model", base), "folder": str(folder)}
+        model = load_model(folder, attention, device, precision)
+    temperature = temperature if temperature is not None else notes.get("temperature", 1.0)
+    max_new_tokens = max_new_tokens or notes.get("max_new_tokens", 256)
+    played = {"temperature": 0.0 if greedy else temperature, "max_new_tokens": max_new_tokens}
     return ModelPolicy(
-        actor,
+        ActorCritic(model, None, temperature=temperature, precision=precision),
         load_processor(base),
         greedy=greedy,
-        max_new_tokens=notes.get("max_new_tokens", 256),
+        max_new_tokens=max_new_tokens,
         name=agent_name(folder),
-        meta=meta,
+        meta={**notes, **played, "base_model": notes.get("base_model", base), "folder": str(folder)},
     )
+
+
+def load_hub_policy(
+    name: str, *, temperature: float = 1.0, greedy: bool = False, max_new_tokens: int = 256
+) -> ModelPolicy:
+    """Load any image-text-to-text model of the Hugging Face hub, from its cache where it is there.
+
+    Args:
+        name: the model's name on the hub.
+        temperature: of the sampling.
+        greedy: take the likeliest token always.
+        max_new_tokens: tokens after which an answer is cut off.
+
+    Raises:
+        CheckpointError: there is no such model that takes pictures and has a chat template, or it cannot be fetched.
+    """
+    device = choose_device("auto")
+    precision: Precision = "float32" if device == "cpu" else "bfloat16"
+    model = load_model(name, "sdpa", device, precision)
+    meta = {
+        "method": "hf",
+        "base_model": name,
+        "temperature": 0.0 if greedy else temperature,
+        "max_new_tokens": max_new_tokens,
+        "fingerprint": str(getattr(model.config, "_commit_hash", None) or name)[:16],
+    }
+    actor = ActorCritic(model, None, temperature=temperature, precision=precision)
+    return ModelPolicy(actor, load_processor(name), greedy=greedy, max_new_tokens=max_new_tokens, name=name, meta=meta)
 
 
 def agent_name(folder: Path) -> str:
     """What an agent is called: its folder, or for a run's checkpoint the run and the update."""
+    folder = folder.absolute()
     if folder.parent.name == "checkpoints":
         return f"{folder.parent.parent.name}@{folder.name.removeprefix('update-').lstrip('0') or '0'}"
     return folder.name

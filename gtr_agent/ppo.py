@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import AnswerBatch
-from gtr_agent.diverged import DivergedError, save_batch
+from gtr_agent.diverged import DivergedError, save_batch, save_thoughts
 from gtr_agent.experience import Experience
-from gtr_agent.imitation import Thought, Thoughts, imitation_loss
+from gtr_agent.imitation import Thought, Thoughts, imitation_loss, thought_micro_batches
 from gtr_agent.losses import clipped_surrogate, turn_log_prob, value_loss
 from gtr_agent.parallel import Workers, add_gradients, pieces
 from gtr_agent.ranks import Ranks
@@ -39,6 +39,24 @@ class Report:
 
     metrics: dict[str, tuple[float, float]]
     ratio_gap: float = 0.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A micro-batch of one optimiser step.
+
+    Attributes:
+        loss: its part in the loss, and what to log.
+        save: writes its content, for when the loss is not finite; returns where.
+    """
+
+    loss: Callable[[], tuple[Tensor, Report]]
+    save: Callable[[Path], Path]
+
+    def __call__(self) -> tuple[Tensor, tuple[float, Report]]:
+        """The loss with what :func:`gtr_agent.parallel.add_gradients` passes on: its value, and what to log."""
+        loss, report = self.loss()
+        return loss, (float(loss.detach()), report)
 
 
 class Update:
@@ -115,35 +133,35 @@ class Update:
         # Shares are of all processes' batches, so that the mean of their gradients is that of the union.
         tokens = sum(len(experience.transitions[index].sample.tokens) for index in batch)
         sizes = Sizes(turns=self.ranks.mean(len(batch)), tokens=self.ranks.mean(tokens))
-        losses: list[Any] = [partial(self._turns, experience, advantages, part, sizes) for part in parts]
-        losses += self._thought_losses()
+        turns = [self._turn_piece(experience, advantages, part, sizes) for part in parts]
+        pieces_of_step = [*turns, *self._thought_pieces()]
         self.optimizer.zero_grad(set_to_none=True)
         with self.actor.trained_weights() as weights:
-            reports = add_gradients(self.workers, weights, lambda loss: loss(), losses)
-        groups = gradient_groups(self.actor)
-        for name, group in groups.items():
+            found = add_gradients(self.workers, weights, lambda piece: piece(), pieces_of_step)
+        self._check_losses(pieces_of_step, [loss for loss, _ in found])
+        reports = [report for _, report in found]
+        for name, group in gradient_groups(self.actor).items():
             self.ranks.mean_gradients(group)
+            # The same in every process from here on, so that all of them stop or none.
             norm = float(torch.nn.utils.clip_grad_norm_(group, self.settings.max_grad_norm))
             if not math.isfinite(norm):
-                self._diverged(f"the gradient became {norm}", experience, advantages, batch)
+                self._diverged(f"the gradient became {norm}", self._turn_piece(experience, advantages, batch, sizes))
             reports.append(Report({name: (norm, 1.0)}))
         self.optimizer.step()
         return reports
 
-    def _turns(
-        self, experience: Experience, advantages: Tensor, part: list[int], sizes: Sizes
-    ) -> tuple[Tensor, Report]:
-        loss, report = ppo_loss(self.actor, experience, advantages, part, self.settings, self.pad, sizes)
-        if not math.isfinite(float(loss.detach())):
-            self._diverged(f"the loss became {float(loss.detach())}", experience, advantages, part)
-        return loss, report
+    def _turn_piece(self, experience: Experience, advantages: Tensor, part: list[int], sizes: Sizes) -> Piece:
+        """A micro-batch of turns."""
+        return Piece(
+            partial(ppo_loss, self.actor, experience, advantages, part, self.settings, self.pad, sizes),
+            lambda out: save_batch(out, experience, advantages, part, self.ranks.index),
+        )
 
-    def _thought_losses(self) -> list[Any]:
-        """The losses of the thoughts to imitate in this step, each of a micro-batch."""
+    def _thought_pieces(self) -> list[Piece]:
+        """The thoughts to imitate in this step, in micro-batches."""
         if self.thoughts is None:
             return []
-        drawn = self.thoughts.draw(self.rng)
-        parts = [drawn[piece] for piece in pieces(len(drawn), self.settings.micro_batch_size)]
+        parts = thought_micro_batches(self.thoughts.draw(self.rng), self.settings)
         counts = [sum(not flag for thought in part for flag in thought.action_mask) for part in parts]
         total = self.ranks.mean(float(sum(counts)))
         weight = self.thoughts.settings.weight
@@ -152,12 +170,22 @@ class Update:
             loss, _ = imitation_loss(self.actor, part, self.pad)
             return loss * (weight * count / max(1.0, total)), Report({"sft_loss": (float(loss.detach()), count)})
 
-        return [partial(loss_of, part, count) for part, count in zip(parts, counts, strict=True)]
+        return [
+            Piece(partial(loss_of, part, count), partial(save_thoughts, thoughts=part, rank=self.ranks.index))
+            for part, count in zip(parts, counts, strict=True)
+        ]
 
-    def _diverged(self, what: str, experience: Experience, advantages: Tensor, part: list[int]) -> None:
-        saved = ""
-        if self.out is not None:
-            saved = f"; the batch is in {save_batch(self.out, experience, advantages, part, self.ranks.index)}"
+    def _check_losses(self, pieces_of_step: Sequence[Piece], losses: Sequence[float]) -> None:
+        """Stop in every process where a loss of any of them is not finite: one alone would leave the others waiting."""
+        odd = [index for index, loss in enumerate(losses) if not math.isfinite(loss)]
+        if self.ranks.mean(float(bool(odd))) == 0:
+            return
+        if not odd:
+            raise DivergedError("the loss of another process is not finite; its own error says more")
+        self._diverged(f"the loss became {losses[odd[0]]}", pieces_of_step[odd[0]])
+
+    def _diverged(self, what: str, piece: Piece) -> NoReturn:
+        saved = f"; the batch is in {piece.save(self.out)}" if self.out is not None else ""
         raise DivergedError(f"{what}; try a smaller ppo.learning_rate{saved}")
 
 

@@ -22,14 +22,15 @@ class RunLog:
         total: how many steps there are.
         file: where the records go; None for nowhere.
         shown: the metrics to show, by name, each with its format.
+        quiet: show nothing, as in all processes of a run but one.
     """
 
-    def __init__(self, title: str, total: int, file: Path | None, shown: dict[str, str]) -> None:
+    def __init__(self, title: str, total: int, file: Path | None, shown: dict[str, str], quiet: bool = False) -> None:
         self.title = title
         self.total = total
         self.shown = shown
         self.latest: dict[str, float] = {}
-        self.console = Console(file=sys.stderr, highlight=False)
+        self.console = Console(file=sys.stderr, highlight=False, quiet=quiet)
         self.file: IO[str] | None = file.open("a", encoding="utf-8") if file is not None else None
         self.start = time.monotonic()
         self.bar = Progress(

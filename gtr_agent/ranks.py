@@ -8,25 +8,57 @@ sending it.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from gtr_agent.launch import cores_of_process, cpu_asked_for, process_count
+from gtr_envs.errors import GtrError
+
+Result = TypeVar("Result")
+
+PATIENCE = timedelta(hours=1)
+"""How long a process waits for the others. They wait longest while the main one writes a checkpoint, of some 100 GB for
+a 7B model; a process that ends is noticed at once, but for one on a GPU of another machine."""
+
+COUNTS = (
+    *("episodes", "thoughts_asked", "thoughts_learned", "thoughts_kept"),
+    *("corrector_calls", "corrector_cached", "corrector_failed", "corrector_unreadable"),
+    *("corrector_tokens_in", "corrector_tokens_out", "corrector_cost", "corrector_spent"),
+)
+"""Metrics of which the run has as much as all its processes together."""
+
+OF_EPISODES = ("success", "return", "episode_steps")
+"""Metrics that are means over the episodes that ended."""
+
+WORST = ("ratio_at_start",)
+"""Metrics of which the largest is the run's."""
+
+
+class ProcessLostError(GtrError, RuntimeError):
+    """Another process of the run does not answer."""
+
 
 class Ranks:
-    """This process among those of the run."""
+    """This process among those of the run.
 
-    def __init__(self) -> None:
+    Args:
+        device: the setting ``model.device``: with "cpu" the processes compute and talk on CPUs.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
         self.count = 1
         self.index = 0
         self.device = torch.device("cpu")  # where what is sent has to be
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        self.on_cpu = device == "cpu" or (device == "auto" and cpu_asked_for()) or not torch.cuda.is_available()
+        if process_count() > 1:
             from accelerate import PartialState
 
-            state = PartialState(cpu=not torch.cuda.is_available())
+            state = PartialState(cpu=self.on_cpu, timeout=PATIENCE)
             self.count, self.index, self.device = state.num_processes, state.process_index, state.device
 
     @property
@@ -34,10 +66,15 @@ class Ranks:
         """Whether this process writes what is written once."""
         return self.index == 0
 
+    def threads(self, wish: int) -> int:
+        """How many threads this process computes with on a CPU: as many as wished for, or its share of the cores."""
+        return wish or cores_of_process()
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes, in place; the same on each."""
         if self.count > 1:
-            torch.distributed.all_reduce(values)
+            with _answered():
+                torch.distributed.all_reduce(values)
         return values
 
     def mean_gradients(self, weights: Sequence[Tensor]) -> None:
@@ -65,31 +102,106 @@ class Ranks:
         """The mean of a number over the processes."""
         return value if self.count == 1 else float(self.sum(torch.tensor(value, device=self.device))) / self.count
 
-    def mean_metrics(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Each metric's mean over those processes that have it."""
+    def largest(self, value: int) -> int:
+        """The largest of the processes' numbers; the same on each."""
         if self.count == 1:
-            return dict(metrics)
-        gathered = self.gather(dict(metrics))
-        names = dict.fromkeys(name for part in gathered for name in part)
-        return {name: _mean([part[name] for part in gathered if name in part]) for name in names}
+            return value
+        number = torch.tensor(value, device=self.device)
+        with _answered():
+            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+        return int(number)
+
+    def mean_metrics(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The run's metrics of those of its processes, see :func:`join_metrics`."""
+        return dict(metrics) if self.count == 1 else join_metrics(self.gather(dict(metrics)))
 
     def gather(self, value: Any) -> list[Any]:
         """What each process gives, in their order; on every process."""
         if self.count == 1:
             return [value]
         found: list[Any] = [None] * self.count
-        torch.distributed.all_gather_object(found, value)
+        with _answered():
+            torch.distributed.all_gather_object(found, value)
+        return found
+
+    def to_main(self, value: Any) -> list[Any] | None:
+        """What each process gives, in their order; on the main process alone, None on the others."""
+        if self.count == 1:
+            return [value]
+        found: list[Any] | None = [None] * self.count if self.is_main else None
+        with _answered():
+            torch.distributed.gather_object(value, found)
         return found
 
     def from_main(self, value: Any) -> Any:
         """What the main process gives, on every process."""
         return self.gather(value)[0]
 
+    def once(self, work: Callable[[], Result]) -> Result:
+        """Do something on the main process alone.
+
+        Returns:
+            what came of it, on every process.
+
+        Raises:
+            GtrError: the main process's, on every process, so that none is left waiting.
+        """
+        if self.count == 1:
+            return work()
+        done: tuple[Any, GtrError | None] = (None, None)
+        if self.is_main:
+            try:
+                done = work(), None
+            except GtrError as error:
+                done = None, error
+        result, failed = self.from_main(done)
+        if failed is not None:
+            raise failed
+        return result
+
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.count > 1:
-            torch.distributed.barrier()
+            with _answered():
+                torch.distributed.barrier()
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def part() -> None:
+    """End the processes' talk to each other, when all is done; nothing where there was none."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def join_metrics(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The metrics of a run from those of its processes.
+
+    Counts are added up, means over episodes weighted by them, and the worst is taken where the worst is asked for; of
+    all others it is the mean over those processes that have it: each has as many turns as the others.
+    """
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: _join(name, [part for part in parts if name in part]) for name in names}
+
+
+def _join(name: str, parts: Sequence[Mapping[str, float]]) -> float:
+    values = [part[name] for part in parts]
+    if name in COUNTS:
+        return sum(values)
+    if name in WORST:
+        return max(values)
+    weights = [part.get("episodes", 1.0) if name in OF_EPISODES else 1.0 for part in parts]
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / (sum(weights) or 1.0)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Names the error of a message that the others do not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error):  # of this process
+            raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ProcessLostError(
+            f"another process of the run has ended or does not answer ({first}); its own message says why. "
+            "Once that is mended go on with --resume"
+        ) from error

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import numpy as np
 
 from gtr_agent.files import write_json
 
+FAILURES = "failures.jsonl"
+"""What requests cost that brought no reply: a line for each."""
 VERSION = 1
 """Of the files' form; a file of another version counts as damaged."""
 
@@ -108,10 +111,23 @@ class ReplyCache:
         }
         write_json(self.folder / f"{key}.json", {**entry, "check": _check(entry)})
 
+    def note_failure(self, cost: float) -> None:
+        """Keep in mind what a request cost that brought no reply, in USD."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / FAILURES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"cost": cost}) + "\n")
+
     def spent(self) -> float:
-        """What all replies in the folder cost when they were asked for, in USD."""
+        """What all replies in the folder cost when they were asked for, and what failed requests cost, in USD."""
         entries = (self._entry(path) for path in sorted(self.folder.glob("*.json")))
-        return math.fsum(entry["cost"] for entry in entries if entry is not None)
+        replies = [entry["cost"] for entry in entries if entry is not None]
+        return math.fsum([*replies, *self._failures()])
+
+    def _failures(self) -> Iterator[float]:
+        path = self.folder / FAILURES
+        for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+            with suppress(ValueError, KeyError, TypeError):  # a line that was cut off when the process was killed
+                yield float(json.loads(line)["cost"])
 
     @staticmethod
     def _entry(path: Path) -> dict[str, Any] | None:

@@ -181,8 +181,12 @@ class Collector:
         self, seat: Seat, prompt: PromptRow, response: Response, turn: Turn, request: Request | None
     ) -> Transition:
         rollout = self.settings.rollout
-        bonus = {AnswerStatus.STRICT: rollout.format_reward, AnswerStatus.REPAIRED: rollout.repaired_reward}
-        reward = turn.reward + bonus.get(turn.status, 0.0)
+        bonus = {
+            AnswerStatus.STRICT: rollout.format_reward,
+            AnswerStatus.REPAIRED: rollout.repaired_reward,
+            AnswerStatus.INVALID: rollout.invalid_reward,
+        }
+        reward = turn.reward + bonus[turn.status]
         ended, cut_off = seat.terminated, seat.truncated
         return Transition(prompt, response.extra, turn, reward, ended, cut_off, request=request)
 

@@ -86,6 +86,29 @@ def latest_resumable(run: Path, tell: Tell = print) -> Path | None:
     return None
 
 
+def finished_checkpoint(run: Path, settings: Settings, tell: Tell = print) -> Path | None:
+    """The last checkpoint of a run that has done all its updates, whole; None where there is something to go on with.
+
+    Args:
+        run: the run's folder.
+        settings: the run's, changed in ``MAY_DIFFER`` at most.
+        tell: is told that it is finished, and what can be done next.
+
+    Raises:
+        CheckpointError: there is no run, or its configuration is damaged.
+        SettingError: settings differ that have to be the same.
+    """
+    check_same_settings(run, settings)
+    last = checkpoint_folder(run, settings.ppo.updates)
+    if not (last / "state").is_dir() or find_damage(last) is not None:
+        return None
+    tell(
+        f"{run} is finished: its {settings.ppo.updates} updates are done. For more, begin a new run: gtr-bench train "
+        f"--config {run / CONFIG} --set ppo.updates={2 * settings.ppo.updates} --out {run}-longer"
+    )
+    return last
+
+
 def drop_old_checkpoints(run: Path, keep: int, newest: int) -> None:
     """Remove checkpoints until only the newest ``keep`` are left.
 
@@ -139,6 +162,10 @@ def read_settings(run: Path) -> Settings:
         CheckpointError: there is no run, or its configuration is damaged.
     """
     path = run / CONFIG
+    if (run / "config.json").is_file():  # a model's own; a warm start writes its settings beside it
+        raise CheckpointError(
+            f"{run} is a model and no run that could be gone on with; train from it with gtr-bench train --init {run}"
+        )
     if not path.is_file():
         raise CheckpointError(
             f"there is no run to resume in {run}: {CONFIG} is missing; start it with gtr-bench train --out {run}"

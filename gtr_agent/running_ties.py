@@ -151,10 +151,11 @@ class RunningTies:
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes the sums of a saved `state_dict` (copied), in place of its own.
+        """Takes the sums of a saved `state_dict` in place of its own.
 
         Args:
-            state: what `state_dict` gave, of a merge with the same settings.
+            state: what `state_dict` gave, of a merge with the same settings. Its tensors are taken over where they are
+                in the right place already, and changed from then on: a large model's sums are not to exist twice.
 
         Raises:
             CheckpointError: an entry is missing, unknown or of another type. Nothing is changed then.
@@ -178,7 +179,7 @@ class RunningTies:
         if missing:
             raise CheckpointError(f"The saved state of a merge lacks {', '.join(missing)}.")
         self._sums = {
-            name: {key: sums[key].detach().to(self.device or sums[key].device, copy=True) for key in keys}
+            name: {key: sums[key].detach().to(self.device or sums[key].device).contiguous() for key in keys}
             for name, sums in found.items()
         }
         self._added = set()

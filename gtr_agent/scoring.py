@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic, Scores
-from gtr_agent.batches import AnswerBatch, by_token_budget, stack_answers, stack_prompts, turn_length
+from gtr_agent.batches import AnswerBatch, deal_out, stack_answers, stack_prompts, turn_length
 from gtr_agent.model import PromptBatch, inference
 from gtr_agent.parallel import Workers, pieces
 from gtr_agent.rollout import Transition
@@ -42,10 +42,9 @@ def micro_batches(transitions: Sequence[Transition], chosen: Sequence[int], sett
     Returns:
         the indices, dealt out; each exactly once.
     """
-    if settings.micro_batch_tokens:
-        lengths = [turn_length(transitions[index].prompt, transitions[index].sample.tokens) for index in chosen]
-        return [[chosen[place] for place in part] for part in by_token_budget(lengths, settings.micro_batch_tokens)]
-    return [list(chosen[piece]) for piece in pieces(len(chosen), settings.micro_batch_size)]
+    lengths = [turn_length(transitions[index].prompt, transitions[index].sample.tokens) for index in chosen]
+    parts = deal_out(lengths, settings.micro_batch_size, settings.micro_batch_tokens)
+    return [[chosen[place] for place in part] for part in parts]
 
 
 def score_turns(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 TRAINING_SEED_STRIDE = 1_000_000_000
 """Each kind of training episode has a range of seeds of its own, all far below the evaluation seeds."""
@@ -18,7 +18,7 @@ Method = Literal["sft", "ppo", "gtr", "opd", "gtr-turbo-sft", "gtr-turbo-kl"]
 class Section(BaseModel):
     """A group of settings; a key that does not exist is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class EnvSettings(Section):
@@ -50,9 +50,18 @@ class ModelSettings(Section):
         description="RL takes gradients of the weights with the adapter folded in: faster for small models; needs room "
         "for a gradient of each adapted weight",
     )
+    collect_folded: Literal["auto"] | bool = Field(
+        "auto",
+        description="RL samples with the adapter folded into the weights; auto: where train_folded learns so too, or "
+        "where nothing is lost by it, as small changes are in bfloat16",
+    )
     lora_vision: bool = Field(False, description="adapt the vision tower's linear layers too, as the paper does")
     attention: Literal["eager", "sdpa"] = Field("eager", description="attention kernels; eager trains fastest on a CPU")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the forward passes")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the forward passes; on a GPU also of the weights, but for those that are trained without an "
+        "adapter",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     gradient_checkpointing: bool = Field(False, description="compute layers anew in the backward pass: less memory")
     logit_chunk: int = Field(0, ge=0, description="answer tokens whose logits exist at a time; 0 for all")
@@ -110,6 +119,9 @@ class RolloutSettings(Section):
     max_new_tokens: int = Field(96, ge=1, description="tokens after which an answer is cut off")
     format_reward: float = Field(0.0, description="added to the reward of an answer that was read strictly")
     repaired_reward: float = Field(0.0, description="added to the reward of an answer that had to be repaired")
+    invalid_reward: float = Field(
+        0.0, description="added to the reward of an answer that cannot be read, beside what env.invalid does"
+    )
 
 
 class PpoSettings(Section):
@@ -146,6 +158,13 @@ class PpoSettings(Section):
         0.95, ge=0, le=1, description="lambda of generalised advantage estimation: 0 one step, 1 whole episodes"
     )
     whiten_advantages: bool = Field(True, description="advantages get mean 0 and deviation 1 over the rollout")
+
+    @field_validator("value_hidden")
+    @classmethod
+    def _layers_have_a_width(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width < 1 for width in widths):
+            raise ValueError("every width must be 1 or more; [] is a linear value head")
+        return widths
 
 
 class GuidanceSettings(Section):

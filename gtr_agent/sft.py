@@ -24,6 +24,7 @@ from gtr_agent.config import settings_to_toml
 from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for, is_usual_points24
 from gtr_agent.diverged import DivergedError
 from gtr_agent.files import check_free, new_folder
+from gtr_agent.launch import check_no_sharding, check_one_process
 from gtr_agent.lora import add_lora
 from gtr_agent.model import (
     autocast,
@@ -35,7 +36,7 @@ from gtr_agent.model import (
     pad_right,
 )
 from gtr_agent.monitor import look
-from gtr_agent.parallel import Workers, add_gradients, pieces
+from gtr_agent.parallel import Workers, add_gradients, pieces, threads_for
 from gtr_agent.progress import RunLog
 from gtr_agent.rollout import check_environment
 from gtr_agent.settings import Settings
@@ -229,20 +230,29 @@ def learn(
             after(step + 1)
 
 
-def run_sft(settings: Settings, out: Path) -> Path:
+def run_sft(settings: Settings, out: Path, resume: bool = False) -> Path:
     """Warm-start a model and write it, with its processor, in the Hugging Face layout.
 
     Args:
         settings: the run's settings.
         out: a folder that does not exist yet, or is empty.
+        resume: is refused: a warm start keeps nothing until it is done.
 
     Returns:
         the folder.
 
     Raises:
         OutputExistsError: the folder holds something.
+        SettingError: it is to be gone on with, or to be made by several processes.
         CheckpointError: the base model cannot be loaded.
     """
+    if resume:
+        raise SettingError(
+            f"a warm start (method=sft) keeps nothing until it is done, so {out} cannot be gone on with; "
+            "begin it again with gtr-bench sft and a new --out"
+        )
+    check_no_sharding()
+    check_one_process("a warm start (method=sft)")
     check_free(out)
     check_environment(settings)
     with new_folder(out) as folder:
@@ -251,7 +261,7 @@ def run_sft(settings: Settings, out: Path) -> Path:
         (folder / "config.toml").write_text(settings_to_toml(settings), encoding="utf-8")
         if settings.model.adapter == "lora":
             model = add_lora(model, settings.model, settings.seed)
-        workers = Workers(settings.threads, device)
+        workers = Workers(threads_for(settings.threads, settings.model.lora_dropout), device)
         actor = ActorCritic(
             model,
             None,

@@ -7,6 +7,9 @@ at their real ids. A prompt of Points24 with its picture of 300x300 comes to abo
 
 Random weights practically never write the end token, so answers are as long as they may be.
 
+``qwen2.5-vl-nano`` is no published model but the same architecture with two thin layers: what is to run on the large
+ones can be tried on it in seconds, on any machine.
+
 Source of the numbers: the ``config.json`` of each model at https://huggingface.co/Qwen.
 """
 
@@ -100,6 +103,23 @@ _SHAPES["qwen3-vl-8b"][2]["rope_parameters"] = {
     "rope_theta": 5e6,
     "mrope_section": [24, 20, 20],
 }
+_SHAPES["qwen2.5-vl-nano"] = (
+    "Qwen2_5_VL",
+    True,
+    {
+        **_text(151936, 64, 2, (4, 2), 128),
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 2, 2]},
+    },
+    {
+        **_QWEN2_5_VISION,
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "fullatt_block_indexes": [1],
+        "out_hidden_size": 64,
+    },
+)
 
 
 def shape_names() -> list[str]:

@@ -5,6 +5,9 @@ second model, no second device. While the teacher scores, those weights stand in
 switched off, which also computes faster than an adapter beside the weights. A merge goes through the layers one by one,
 so that beside the running sums and the folded weights only one layer's weight change is in memory.
 
+In bfloat16 a sum would lose most of a small change (see ``folding.py``). There the merged change itself is kept for
+each layer instead of the sum, in as much memory, and applied beside the weight: a second product in each layer.
+
 Source: GTR-Turbo (https://arxiv.org/abs/2512.13043), sections on the merged teacher. Departures from its released code:
 the teacher changes at every merge (there, the merge writes to an adapter name that exists, which PEFT answers by doing
 nothing); the merge is on weight changes, not on LoRA factors (``space="factors"`` merges those, for the ablation; it
@@ -22,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtr_agent.folding import ADAPTER, fold, folded, lora_layers, task_vector
+from gtr_agent.folding import ADAPTER, beside, compute_type, fold, folded, lora_layers, task_vector
 from gtr_agent.model import Precision
 from gtr_agent.running_ties import RunningTies
 from gtr_agent.settings import MergeSettings
@@ -51,24 +54,29 @@ class MergedTeacher:
         model: the agent's PEFT model; its base weights are shared.
         settings: how checkpoints are merged.
         precision: of the forward passes.
+        apart: apply the merged change beside the weights instead of folding it in.
 
     Raises:
         SettingError: the model has no LoRA layer to merge.
 
     Attributes:
         weights: layer name -> its weight with the merged change folded in; before the first merge a copy of the base's.
+            Where the change stays apart: the change alone, in the type of the forward passes.
         sums: the running merge. With ``space="delta"`` its layers are the model's; with ``"factors"`` each LoRA layer
             has two, ``NAME.lora_A`` and ``NAME.lora_B``.
     """
 
-    def __init__(self, model: Any, settings: MergeSettings, precision: Precision = "float32") -> None:
+    def __init__(
+        self, model: Any, settings: MergeSettings, precision: Precision = "float32", apart: bool = False
+    ) -> None:
         self.model = model
         self.precision = precision
+        self.apart = apart
         self.space = settings.space
         self.layers = lora_layers(model)
         if not self.layers:
             raise SettingError("a merged teacher needs a model with a LoRA adapter; this model has none")
-        self.weights = {name: self._folded(name, torch.zeros(())) for name in self.layers}
+        self.weights = {name: self._weight(name, self._no_change(name)) for name in self.layers}
         alpha = settings.ema_alpha if settings.weights == "ema" else None
         entries = sum(shape.numel() for shape in self._shapes().values())
         needed = entries * bytes_per_entry(settings.method, counted=alpha is None)
@@ -88,7 +96,7 @@ class MergedTeacher:
             agent = task_vector(layer)
             before, after = self._add(name, agent)
             # In place: while the weights are written anew, no second set of them is made.
-            self.weights[name].copy_(self._folded(name, after))
+            self.weights[name].copy_(self._weight(name, after))
             change = change + squared_norm(after - before)
             distance = distance + squared_norm(after - agent)
         self.sums.finish()
@@ -97,7 +105,8 @@ class MergedTeacher:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Within it, the model is the teacher."""
-        with folded(self.model, self.weights):
+        changes = {name: [weight] for name, weight in self.weights.items()}
+        with beside(self.model, changes) if self.apart else folded(self.model, self.weights):
             yield
 
     @torch.no_grad()
@@ -107,9 +116,9 @@ class MergedTeacher:
         Args:
             name: the layer's, as in ``weights``.
         """
-        base = self.layers[name].get_base_layer().weight
         if not self.sums.count:
-            return torch.zeros(base.shape, device=base.device)
+            return self._no_change(name)
+        base = self.layers[name].get_base_layer().weight
         if self.space == "delta":
             return self.sums.merged_layer(name, base.device)
         factors = [self.sums.merged_layer(f"{name}.{part}", base.device) for part in ("lora_A", "lora_B")]
@@ -127,7 +136,8 @@ class MergedTeacher:
         """Become the teacher that `state` was taken of: bit for bit, on the same kind of device.
 
         Args:
-            state: what `state` gave, of a teacher with the same settings on the same model.
+            state: what `state` gave, of a teacher with the same settings on the same model. Its tensors are taken
+                over, not copied.
 
         Raises:
             CheckpointError: the state is damaged, or of another model, method or space. Nothing has changed then.
@@ -141,7 +151,7 @@ class MergedTeacher:
             )
         self.sums.load_state_dict(state)
         for name in self.layers:
-            self.weights[name].copy_(self._folded(name, self.delta(name)))
+            self.weights[name].copy_(self._weight(name, self.delta(name)))
 
     def _shapes(self) -> dict[str, torch.Size]:
         """The shapes of what is merged, by name."""
@@ -162,10 +172,15 @@ class MergedTeacher:
         scaling = self.layers[name].scaling[ADAPTER]
         return lora_delta(a_before, b_before, scaling), lora_delta(a_after, b_after, scaling)
 
-    def _folded(self, name: str, delta: Tensor) -> Tensor:
-        """A layer's weight with a change folded in, as the teacher's passes use it."""
+    def _no_change(self, name: str) -> Tensor:
         base = self.layers[name].get_base_layer().weight
-        return fold(base, delta.to(base.device), self.precision)
+        return torch.zeros(base.shape, device=base.device)
+
+    def _weight(self, name: str, delta: Tensor) -> Tensor:
+        """What the teacher's passes use of a layer's merged change: the weight with it folded in, or it alone."""
+        base = self.layers[name].get_base_layer().weight
+        delta = delta.to(base.device)
+        return delta.to(compute_type(base, self.precision)) if self.apart else fold(base, delta, self.precision)
 
 
 def check_finite(layers: Mapping[str, Any]) -> None:

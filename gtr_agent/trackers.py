@@ -9,6 +9,32 @@ from typing import Any
 from gtr_envs.errors import MissingExtraError
 
 
+def check_trackers(names: Sequence[str]) -> None:
+    """Make sure that trackers can be used.
+
+    Args:
+        names: which: "tensorboard", "wandb" or "trackio".
+
+    Raises:
+        MissingExtraError: one is not installed.
+    """
+    if not names:
+        return
+    from accelerate.utils import is_tensorboard_available, is_trackio_available, is_wandb_available
+
+    there = {
+        "tensorboard": is_tensorboard_available,
+        "wandb": is_wandb_available,
+        "trackio": is_trackio_available,
+    }
+    missing = [name for name in names if not there[name]()]
+    if missing:
+        raise MissingExtraError(
+            f"trackers that are not installed: {', '.join(missing)}; pip install {' '.join(missing)}, or leave them "
+            "out of the setting trackers"
+        )
+
+
 class Trackers:
     """The experiment trackers of a run; none at all where none is asked for.
 
@@ -16,29 +42,24 @@ class Trackers:
         names: which: "tensorboard", "wandb" or "trackio".
         out: the run's folder; TensorBoard's files go there.
         config: the run's settings, to be shown beside the curves.
+        done: how many updates were done before; TensorBoard hides what it was told of later ones.
 
     Raises:
         MissingExtraError: one is not installed.
     """
 
-    def __init__(self, names: Sequence[str], out: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, names: Sequence[str], out: Path, config: Mapping[str, Any], done: int = 0) -> None:
         self._accelerator: Any = None
         if not names:
             return
+        check_trackers(names)
         from accelerate import Accelerator
-        from accelerate.utils import is_tensorboard_available, is_trackio_available, is_wandb_available
 
-        there = {
-            "tensorboard": is_tensorboard_available,
-            "wandb": is_wandb_available,
-            "trackio": is_trackio_available,
-        }
-        for name in names:
-            if not there[name]():
-                raise MissingExtraError(f"the tracker {name} is not installed: pip install {name}")
         self._accelerator = Accelerator(log_with=list(names), project_dir=str(out), cpu=True)
         self._accelerator.init_trackers(
-            "tensorboard" if list(names) == ["tensorboard"] else out.name, dict(_flat(config))
+            "tensorboard" if list(names) == ["tensorboard"] else out.name,
+            dict(_flat(config)),
+            init_kwargs={"tensorboard": {"purge_step": done + 1}} if done else {},
         )
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -49,7 +70,8 @@ class Trackers:
     def close(self) -> None:
         """End the trackers' runs."""
         if self._accelerator is not None:
-            self._accelerator.end_training()
+            for tracker in self._accelerator.trackers:  # end_training would end the processes' talk to each other, too
+                tracker.finish()
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -76,7 +76,11 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn, as it was played. ``reward`` is the environment's; ``frame`` is the picture that was answered."""
+    """One turn, as it was played.
+
+    ``reward`` is the environment's; ``frame`` is the picture that was answered; ``extra`` is what the policy wants to
+    find again. The last two are there only where they were asked for.
+    """
 
     index: int
     frame: np.ndarray | None
@@ -90,6 +94,7 @@ class Turn:
     tokens: int
     thought_tokens: int
     fields: Mapping[str, Any] = field(default_factory=dict)
+    extra: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -159,12 +164,16 @@ class Seat:
         env: the environment, played by answers.
         policy_seed: the seed of the policy's sampling.
         keep_frames: whether turns hold their pictures.
+        keep_extra: whether turns hold what the policy gave beside its answer.
     """
 
-    def __init__(self, env: TextActions, policy_seed: int = 0, keep_frames: bool = False) -> None:
+    def __init__(
+        self, env: TextActions, policy_seed: int = 0, keep_frames: bool = False, keep_extra: bool = False
+    ) -> None:
         self.env = env
         self.policy_seed = policy_seed
         self.keep_frames = keep_frames
+        self.keep_extra = keep_extra
         self.seed = -1
         self.turns: list[Turn] = []
         self.frame: np.ndarray = np.zeros((0, 0, 3), np.uint8)
@@ -210,6 +219,7 @@ class Seat:
             tokens=response.tokens,
             thought_tokens=response.thought_tokens,
             fields=answer.fields,
+            extra=response.extra if self.keep_extra else None,
         )
         self.turns.append(turn)
         return turn
@@ -230,6 +240,7 @@ def play(
     *,
     batch_size: int = 64,
     keep_frames: bool = False,
+    keep_extra: bool = False,
     policy_seed: int = 0,
 ) -> Iterator[Episode]:
     """Play one episode a seed, many at a time.
@@ -241,6 +252,7 @@ def play(
         batch_size: how many episodes are played side by side. It changes nothing that is drawn; a model's own
             arithmetic may round otherwise in another batch.
         keep_frames: whether turns hold their pictures.
+        keep_extra: whether turns hold what the policy gave beside its answer.
         policy_seed: the seed of the policy's sampling.
 
     Yields:
@@ -249,7 +261,11 @@ def play(
     """
     waiting = deque(seeds)
     seats: list[Seat] = []
-    free = [Seat(make_env(), policy_seed, keep_frames) for _ in range(min(batch_size, len(waiting)))]
+
+    def new_seat() -> Seat:
+        return Seat(make_env(), policy_seed, keep_frames, keep_extra)
+
+    free = [new_seat() for _ in range(min(batch_size, len(waiting)))]
     try:
         while waiting or seats:
             while waiting and free:
@@ -273,7 +289,7 @@ def play(
                     seats.remove(seat)
                     if failure is not None:  # an environment that failed is not trusted again
                         seat.env.close()
-                        seat = Seat(make_env(), policy_seed, keep_frames)
+                        seat = new_seat()
                     free.append(seat)
     finally:
         for seat in (*seats, *free):

@@ -40,6 +40,10 @@ class OutputExistsError(GtrError, FileExistsError):
     """An output folder or file that already holds something else."""
 
 
+class OutputError(GtrError, OSError):
+    """An output file that cannot be written: a full disk, a folder that may not be written to."""
+
+
 class ResultError(GtrError, ValueError):
     """A results file that is damaged or inconsistent."""
 

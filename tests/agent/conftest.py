@@ -12,8 +12,8 @@ from gtr_agent.model import load_model, load_processor
 from gtr_agent.parallel import Workers
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.settings import Settings
+from gtr_agent.start import make_actor
 from gtr_agent.tiny import init_tiny
-from gtr_agent.train import make_actor
 
 TOY = (
     "model.precision=float32",

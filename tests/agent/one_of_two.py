@@ -21,7 +21,7 @@ from gtr_agent.ppo import Update
 from gtr_agent.progress import Clock
 from gtr_agent.ranks import Ranks
 from gtr_agent.rollout import Collector, Rollout
-from gtr_agent.train import make_actor, make_optimizer
+from gtr_agent.start import make_actor, make_optimizer
 from tests.agent.conftest import TOY
 
 

@@ -16,8 +16,8 @@ from gtr_agent.policy import load_policy
 from gtr_agent.run_folder import checkpoint_folder, latest_resumable
 from gtr_agent.run_state import load_optimizer, optimizer_state, random_state, read_part, restore_random
 from gtr_agent.settings import Settings
+from gtr_agent.start import make_actor, make_optimizer
 from gtr_agent.teacher import MergedTeacher
-from gtr_agent.train import make_actor, make_optimizer
 from gtr_envs.errors import CheckpointError, OutputExistsError
 
 

@@ -432,3 +432,34 @@ def test_the_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         assert texts(endpoint.ask(asks(1))) == questions(1)
         endpoint.close()
     assert server.n_asked == 1
+
+
+def test_each_process_spends_its_share_of_the_cap(make: Make, tmp_path: Path) -> None:
+    # Each call costs 0.1 USD: 100 tokens in at 1000 USD a million.
+    price = {"price_in": 1000.0, "concurrency": 1}
+    with serve() as server:
+        make(server, cache=tmp_path, max_cost=2.0, **price).ask(asks(4))  # 0.4 were spent before
+        one, two = (make(server, cache=tmp_path, max_cost=1.0, processes=2, **price) for _ in range(2))
+        for endpoint, start in ((one, 10), (two, 20)):
+            with pytest.raises(CostCapError, match="by each of 2 processes"):
+                endpoint.ask(asks(8, start))
+            assert endpoint.usage.cost == pytest.approx(0.3)
+            assert endpoint.spent == pytest.approx(0.2 + 0.3), "its own, and its share of what was spent before"
+    assert server.n_asked == 4 + 3 + 3, "1 USD over both processes and the time before"
+
+
+def test_what_failures_cost_counts_after_a_restart_too(make: Make, tmp_path: Path) -> None:
+    def plan(number: int, asked: Asked) -> Act:
+        return Act(body=json.dumps({"usage": {"prompt_tokens": 100, "completion_tokens": 0}})) if number < 3 else Act()
+
+    price = {"price_in": 1000.0, "concurrency": 1, "cache": tmp_path}
+    with serve(plan) as server:
+        first = make(server, retries=5, **price)
+        first.ask(asks(1))
+        spent = first.spent
+        assert (first.usage.calls, first.usage.failed) == (server.n_asked, server.n_asked - 1)
+        assert first.usage.failed > 0
+        assert make(server, **price).spent == pytest.approx(spent)
+        with (tmp_path / "failures.jsonl").open("a") as file:
+            file.write('{"co')  # killed while it wrote
+        assert make(server, **price).spent == pytest.approx(spent)

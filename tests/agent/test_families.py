@@ -24,7 +24,7 @@ from gtr_agent.ppo import Update
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.settings import Settings
-from gtr_agent.train import make_optimizer
+from gtr_agent.start import make_optimizer
 from gtr_envs.errors import CheckpointError
 from gtr_envs.tasks import task_for
 from tests.agent.families import FAMILIES, write_family

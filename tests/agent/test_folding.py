@@ -16,7 +16,7 @@ from gtr_agent.ppo import Update, ppo_loss
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.settings import Settings
-from gtr_agent.train import make_actor
+from gtr_agent.start import make_actor
 from gtr_envs.errors import SettingError
 
 

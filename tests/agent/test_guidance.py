@@ -21,8 +21,8 @@ from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.scoring import lay_out, score_turns
 from gtr_agent.settings import Settings
+from gtr_agent.start import make_optimizer
 from gtr_agent.tiny import init_tiny
-from gtr_agent.train import make_optimizer
 from gtr_envs.errors import CheckpointError
 from tests.agent.test_ppo import changed
 
@@ -196,3 +196,35 @@ def test_distillation_without_a_teacher_is_named() -> None:
 
     with pytest.raises(SettingError, match=r"guidance\.teacher"):
         load_settings("tiny-points24", overrides=["method=opd"])
+
+
+def test_a_given_teacher_reads_out_as_the_settings_say(settings: Settings, processor: Any, tmp_path: Path) -> None:
+    own = changed(distilling(settings, init_tiny(tmp_path / "teacher", seed=5)), "opd", model={"logit_chunk": 7})
+    assert checkpoint_guide(own, processor).actor.logit_chunk == 7
+
+
+def test_a_teacher_may_be_named_as_on_the_hub(
+    settings: Settings, processor: Any, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    for kind in (AutoModelForImageTextToText, AutoProcessor):
+        there = kind.from_pretrained
+        monkeypatch.setattr(
+            kind,
+            "from_pretrained",
+            lambda name, *more, there=there, **most: there(
+                str(tiny_folder) if name == "someone/teacher" else name, *more, **most
+            ),
+        )
+    guide = checkpoint_guide(distilling(settings, Path("someone/teacher")), processor)
+    assert guide.actor.causal.config.model_type == "qwen2_5_vl"
+    assert guide.actor.precision == settings.model.precision
+
+
+def test_a_hub_that_cannot_be_reached_is_named(
+    settings: Settings, processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=r"guidance\.teacher='someone/nothing' is no folder here"):
+        checkpoint_guide(distilling(settings, Path("someone/nothing")), processor)

@@ -16,13 +16,14 @@ from gtr_agent.config import validate_settings
 from gtr_agent.diverged import DivergedError
 from gtr_agent.experience import Experience, prepare
 from gtr_agent.guidance import Guide, merged_guide
-from gtr_agent.parallel import Workers, add_gradients, pieces, share
+from gtr_agent.parallel import Workers, add_gradients, pieces, share, threads_for
 from gtr_agent.ppo import Sizes, Update, ppo_loss
 from gtr_agent.progress import Clock
+from gtr_agent.ranks import Ranks
 from gtr_agent.rollout import Rollout
 from gtr_agent.scoring import lay_out, score_turns
 from gtr_agent.settings import Settings
-from gtr_agent.train import make_optimizer, set_learning_rate
+from gtr_agent.start import make_optimizer, set_learning_rate
 
 
 def changed(settings: Settings, method: str = "gtr-turbo-kl", **sections: dict[str, Any]) -> Settings:
@@ -194,3 +195,41 @@ def test_pieces_cover_everything_once(count: int, size: int) -> None:
     assert found == list(range(count))
     assert all(len(range(count)[piece]) <= size for piece in pieces(count, size))
     assert len(share(count, 2)) <= 2
+
+
+def test_a_loss_that_is_not_finite_elsewhere_stops_every_process(
+    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any, tmp_path: Path
+) -> None:
+    class OneOfTwo(Ranks):
+        """Of the other process it is known that its loss is not finite."""
+
+        def mean(self, value: float) -> float:
+            return value if value else 0.5
+
+    experience = experience_of(actor, rollout, settings, processor)
+    pad = processor.tokenizer.pad_token_id
+    with pytest.raises(DivergedError, match="another process"):
+        update(actor, experience, settings, pad, ranks=OneOfTwo(), out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_whose_loss_is_not_finite_tells_the_others_first(
+    actor: ActorCritic, rollout: Rollout, settings: Settings, processor: Any
+) -> None:
+    told = []
+
+    class Telling(Ranks):
+        def mean(self, value: float) -> float:
+            told.append(value)
+            return value
+
+    experience = experience_of(actor, rollout, settings, processor)
+    experience.advantages[:] = float("nan")
+    with pytest.raises(DivergedError, match="loss became nan"):
+        update(actor, experience, settings, processor.tokenizer.pad_token_id, ranks=Telling())
+    assert told[-1] == 1.0
+
+
+def test_dropout_draws_from_one_generator_in_one_thread() -> None:
+    assert threads_for(4, 0.0) == 4
+    assert threads_for(4, 0.1) == threads_for(0, 0.1) == 1

@@ -5,13 +5,20 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from gtr_agent.ranks import Ranks
+from gtr_agent.launch import SHARDING, check_no_sharding
+from gtr_agent.ranks import Ranks, join_metrics
+from gtr_agent.settings import Settings
+from gtr_agent.sft import run_sft
+from gtr_agent.train import train
+from gtr_envs.errors import SettingError
 from tests.agent.conftest import TOY
 
 ROOT = Path(__file__).parents[2]
@@ -75,8 +82,13 @@ def test_a_run_of_two_processes_is_one_run(tiny_folder: Path, tmp_path: Path) ->
     out = tmp_path / "run"
     changes = [f"--set={change}" for change in (*TOY, f"model.base={tiny_folder}", "ppo.value_warmup_steps=3")]
     command = ["-m", "gtr_agent.train", "--preset", "tiny-points24", *changes]
-    for ended in run_two([*command, "--out", str(out)]):
+    first, second = run_two([*command, "--out", str(out)])
+    for ended in (first, second):
         assert ended.returncode == 0, ended.stderr[-2000:]
+    assert first.stdout.startswith("trained agent: ")
+    assert "gtr-turbo-kl 2/2" in first.stderr
+    assert second.stdout == "", "one process speaks"
+    assert "gtr-turbo-kl" not in second.stderr
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2], "written by one process alone"
     assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["update-000001", "update-000002"]
@@ -97,6 +109,82 @@ def test_a_run_of_two_processes_is_one_run(tiny_folder: Path, tmp_path: Path) ->
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
+def test_where_one_process_fails_the_other_ends_too(tiny_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    begin = time.monotonic()
+    first, second = run_two(["-m", "tests.agent.fails_in_one", str(tiny_folder), str(out)])
+    assert time.monotonic() - begin < 90
+    assert second.returncode == 2
+    assert "error: the second process has had enough" in second.stderr
+    assert first.returncode == 2
+    assert "error: another process of the run has ended or does not answer" in first.stderr
+    assert "go on with --resume" in first.stderr
+
+
+def test_a_mistake_that_the_main_process_finds_is_named_by_all(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("")
+    for ended in run_two(["-m", "gtr_agent.train", "--preset", "tiny-points24", "--out", str(tmp_path)]):
+        assert ended.returncode == 2
+        assert "already holds something" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_one_asked_to_stop_stops_both(tiny_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for ended in run_two(["-m", "tests.agent.fails_in_one", str(tiny_folder), str(out), "SIGTERM"]):
+        assert ended.returncode == 143, ended.stderr[-2000:]
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["update-000001"]
+
+
+def test_metrics_of_several_processes_are_those_of_all_their_turns() -> None:
+    one = {"success": 1.0, "episodes": 1.0, "ratio_at_start": 0.5, "invalid": 0.2, "thoughts_kept": 3.0}
+    two = {"success": 0.2, "episodes": 9.0, "ratio_at_start": 0.1, "invalid": 0.4, "thoughts_kept": 4.0, "loss": 2.0}
+    found = join_metrics([one, two])
+    assert found == pytest.approx(
+        # 1 of 1 episodes and 1.8 of 9 are 2.8 of 10.
+        {"success": 0.28, "episodes": 10, "ratio_at_start": 0.5, "invalid": 0.3, "thoughts_kept": 7, "loss": 2.0}
+    )
+    nothing_ended = join_metrics([{"episodes": 0.0}, {"episodes": 2.0, "success": 0.5}])
+    assert nothing_ended == {"episodes": 2.0, "success": 0.5}
+
+
+@pytest.mark.parametrize("value", ["1", "true", "True"])
+def test_the_launcher_may_forbid_the_gpu(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not Ranks().on_cpu
+    assert Ranks("cpu").on_cpu
+    monkeypatch.setenv("ACCELERATE_USE_CPU", value)
+    assert Ranks().on_cpu
+    assert not Ranks("cuda").on_cpu, "the setting says so"
+
+
+def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert Ranks().threads(0) == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert Ranks().threads(0) == 2
+    assert Ranks().threads(5) == 5
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "99")
+    assert Ranks().threads(0) == 1
+
+
+@pytest.mark.parametrize("variable", SHARDING)
+@pytest.mark.parametrize("start", [train, run_sft])
+def test_sharding_is_refused_by_name(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., object],
+    variable: str,
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(SettingError, match=f"{SHARDING[variable]} .*presets/accelerate"):
+        start(settings, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv(variable, "false")
+    check_no_sharding()
+
+
 def test_one_process_communicates_nothing() -> None:
     ranks = Ranks()
     assert (ranks.count, ranks.index, ranks.is_main) == (1, 0, True)
@@ -105,3 +193,4 @@ def test_one_process_communicates_nothing() -> None:
     assert mean.item() == pytest.approx(7 / 3)
     assert deviation.item() == pytest.approx(values.std(correction=0).item())
     assert ranks.mean_metrics({"success": 0.5}) == {"success": 0.5}
+    assert (ranks.largest(3), ranks.once(lambda: "done")) == (3, "done")

@@ -34,7 +34,7 @@ USUAL = (
     "env.invalid=random",
 )
 METHODS = {
-    "ppo": ("method=ppo", "threads=1", "model.train_folded=false", "model.lora_dropout=0.1"),
+    "ppo": ("method=ppo", "threads=2", "model.train_folded=false", "model.lora_dropout=0.1"),
     "gtr": ("method=gtr", "imitation.batch_size=2"),
     "gtr-turbo-sft": ("method=gtr-turbo-sft", "imitation.batch_size=2"),
 }
@@ -57,9 +57,11 @@ def unbroken(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
-def start(settings: Settings, out: Path, resume: bool = False, point: str = "") -> multiprocessing.process.BaseProcess:
+def start(
+    settings: Settings, out: Path, resume: bool = False, point: str = "", number: int = signal.SIGKILL
+) -> multiprocessing.process.BaseProcess:
     """Begin or resume a run in a process of its own."""
-    process = PROCESSES.Process(target=train_until, args=(settings, out, resume, point))
+    process = PROCESSES.Process(target=train_until, args=(settings, out, resume, point, number))
     process.start()
     return process
 
@@ -156,9 +158,37 @@ def test_every_method_is_resumed(settings: Settings, tmp_path: Path, method: str
     check_same_run(tmp_path / "unbroken", tmp_path / "killed")
 
 
-def test_a_finished_run_stays_as_it_is(settings: Settings, unbroken: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "point", ["open metrics.jsonl", "open checkpoints/.update-000002.partial-*/value_head.safetensors"]
+)
+def test_asked_to_stop_the_update_under_way_is_done_first(
+    settings: Settings, unbroken: Path, tmp_path: Path, number: int, point: str
+) -> None:
+    """The first point is before the handlers are there."""
+    out = tmp_path / "run"
+    process = start(settings, out, point=point, number=number)
+    process.join(60)
+    assert process.exitcode not in (0, None)
+    if "update-000002" in point:
+        assert process.exitcode == 1, "an error in Python, no death by the signal"
+        assert [path.name for path in checkpoints(out)] == ["update-000001", "update-000002"]
+        assert len(records(out)) == 2
+        assert not list(out.rglob(".*"))
+    go(settings, out, resume=True)
+    check_same_run(unbroken, out)
+
+
+def test_a_finished_run_stays_as_it_is(
+    settings: Settings, unbroken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gtr_agent import train as trainer
+
     before = {path: path.read_bytes() for path in unbroken.rglob("*") if path.is_file()}
     go(settings, unbroken, resume=True)
+    monkeypatch.setattr(trainer, "Run", None)  # nothing is loaded for it
+    assert trainer.train(settings, unbroken, resume=True) == checkpoint_folder(unbroken, UPDATES)
+    assert f"{unbroken} is finished: its 4 updates are done" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in unbroken.rglob("*") if path.is_file()} == before
 
 

@@ -419,3 +419,12 @@ def test_lora_delta_by_hand() -> None:
     delta = lora_delta(factor_a, factor_b, scaling=2.0)
     assert torch.equal(delta, torch.tensor([[20.0, 40.0, 60.0], [-2.0, -4.0, -6.0]]))
     assert not delta.requires_grad
+
+
+def test_a_loaded_state_is_taken_over_and_not_copied() -> None:
+    merge, resumed = RunningTies(), RunningTies()
+    merge.update({"layer": torch.tensor([1.0, 2.0])})
+    state = load(save(merge.state_dict()))
+    resumed.load_state_dict(state)
+    own = {values.data_ptr() for values in resumed.state_dict().values()}
+    assert {values.data_ptr() for key, values in state.items() if "/" in key} <= own
