@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 # CPU index that PyTorch's install page names. It is searched beside pip's own.
 TORCH_INDEX ?=
 
-.PHONY: help install quickstart test lint format clean
+.PHONY: help install quickstart test chromium lint format clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*  ## ' Makefile | sed -E 's/^([a-z-]+):.*  ## (.*)$$/  make \1	\2/' | expand -t 20
@@ -46,8 +46,16 @@ quickstart: $(STAMP)  ## Train, evaluate and rank a tiny agent on this machine's
 
 # The tests of a file stay in one process, so that what they share is made once. Files keep the order of their names:
 # the trainer's, which take longest, are begun first.
-test: lint $(ALFWORLD)  ## Lint, then the whole test suite, offline (a few minutes)
+test: lint $(ALFWORLD) chromium  ## Lint, then the whole test suite, offline (a few minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+# Pages are tested in a browser. It is installed where that needs no asking; where it is missing, those tests are skipped.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "Installing Chromium" && \
+			{ apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } \
+			>/dev/null 2>&1; } || \
+		echo "Chromium is not installed: the tests that open pages in a browser will be skipped" >&2
 
 lint: $(STAMP)  ## Style, formatting and types
 	$(BIN)/ruff check .

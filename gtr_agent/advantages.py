@@ -68,20 +68,3 @@ def gae(
         carried = deltas[t] + gamma * lam * following
         advantages[t] = carried
     return advantages, advantages + values
-
-
-@torch.no_grad()
-def whiten(advantages: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """Shifts and scales advantages to mean 0 and standard deviation 1 over all entries.
-
-    Args:
-        advantages: any shape; the population's standard deviation (no Bessel correction) is used, so one entry
-            alone becomes 0.
-        epsilon: added to the deviation, so that equal advantages become 0 and not NaN.
-
-    Returns:
-        A tensor of the same shape.
-
-    Source: an implementation detail of PPO (Huang et al. 2022, "The 37 implementation details of PPO").
-    """
-    return (advantages - advantages.mean()) / (advantages.std(correction=0) + epsilon)

@@ -76,17 +76,31 @@ def run_train(
 
 
 def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
-    """Train; an interruption says how to go on."""
+    """Train; what stops it says how to go on.
+
+    Raises:
+        GtrError: as :func:`gtr_agent.train.train`.
+        OutputError: the folder cannot be made or written, as where the disk is full.
+    """
     from gtr_agent.launch import is_main_process
     from gtr_agent.run_folder import CONFIG
     from gtr_agent.stopping import Interrupted
     from gtr_agent.train import train
+    from gtr_envs.errors import CostCapError, EndpointError, GtrError, MissingReplyError, OutputError
 
+    resumable = f"go on with: gtr-bench train --resume {out}"
     try:
         return train(settings, out, resume)
+    except (CostCapError, EndpointError, MissingReplyError) as error:  # raised while it trains: its folder is there
+        raise type(error)(f"{error}. Once that is mended, {resumable}") from error
+    except OSError as error:
+        if isinstance(error, GtrError):
+            raise
+        then = f"then {resumable}" if (out / CONFIG).is_file() else "or choose another --out"
+        raise OutputError(f"cannot write into {out}: {error}; make room or give leave to write, {then}") from error
     except KeyboardInterrupt as stop:
         if settings.method != "sft" and (out / CONFIG).is_file() and is_main_process():
-            print(f"stopped; go on with: gtr-bench train --resume {out}", file=sys.stderr)
+            print(f"stopped; {resumable}", file=sys.stderr)
         if isinstance(stop, Interrupted) and stop.number != signal.SIGINT:
             raise SystemExit(128 + stop.number) from stop  # what the shell says of a process that it ended
         raise

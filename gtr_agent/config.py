@@ -75,6 +75,10 @@ def _explain(item: Any) -> str:
         for part in item["loc"][:-1]:
             section = section.model_fields[str(part)].annotation
         return f"unknown setting {place}; known here: {', '.join(section.model_fields)}"
+    if item["type"] == "model_type":
+        return (
+            f"{place}={item['input']!r}: {place} is a section of settings; give one of them, such as {place}.KEY=VALUE"
+        )
     message = str(item["msg"]).removeprefix("Value error, ")
     if isinstance(item["input"], dict):  # about several settings of a section, which the message names
         return message if place == "settings" else f"{place}: {message}"

@@ -231,6 +231,7 @@ def make_corrector(
     folder: Path,
     thoughts: ThoughtStyle = "chain",
     processes: int = 1,
+    device: str = "auto",
 ) -> Corrector:
     """The corrector that the settings name.
 
@@ -240,6 +241,7 @@ def make_corrector(
         folder: the run's, for the cache of an endpoint's replies.
         thoughts: how a solver thinks aloud; as the agent learned it in its warm start.
         processes: how many processes the run has; each may spend its share of ``max_cost``.
+        device: where a checkpoint goes.
 
     Raises:
         SettingError: settings that do not go together, or no key for the endpoint.
@@ -256,9 +258,8 @@ def make_corrector(
         from gtr_agent.policy import load_policy
 
         greedy = settings.temperature == 0
-        return PolicyCorrector(
-            load_policy(settings.model, temperature=None if greedy else settings.temperature, greedy=greedy)
-        )
+        temperature = None if greedy else settings.temperature
+        return PolicyCorrector(load_policy(settings.model, temperature=temperature, greedy=greedy, device=device))
     return EndpointCorrector(
         Endpoint(
             settings.model,

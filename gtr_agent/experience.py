@@ -99,7 +99,8 @@ def prepare(
         advantages = advantages - settings.guidance.beta * turn_kl
     if terms.distils:
         advantages = -settings.guidance.beta * kl * answers.mask
-    metrics = describe(scores, answers, transitions, rewards, turn_kl)
+    metrics = describe(scores, answers, transitions, rewards)
+    metrics |= {} if guide is None else {"teacher_kl": float(turn_kl.mean())}
     error = folding_error(actor.model, actor.precision)
     metrics |= {} if error is None else {"folding_error": error}
     metrics |= {"value_mean": float(values.mean()), "explained_variance": explained_variance(values, returns)}
@@ -146,14 +147,11 @@ class Estimate:
         return values, *gae(rewards.view(shape), values, next_values, terminated, truncated, gamma, lam)
 
 
-def describe(
-    scores: Scores, answers: AnswerBatch, transitions: list[Transition], rewards: Tensor, kl: Tensor
-) -> dict[str, float]:
+def describe(scores: Scores, answers: AnswerBatch, transitions: list[Transition], rewards: Tensor) -> dict[str, float]:
     """What scoring says of a rollout, for the log."""
     sampled = stack_log_probs(transitions, scores.log_probs)
     return {
         "reward_mean": float(rewards.mean()),
-        "teacher_kl": float(kl.mean()),
         "thought_entropy": float(masked_mean(scores.entropy, answers.thought_mask)),
         "action_entropy": float(masked_mean(scores.entropy, answers.action_mask)),
         "sampling_gap": float(masked_mean((scores.log_probs - sampled).abs(), answers.mask)),

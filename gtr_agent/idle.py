@@ -75,6 +75,7 @@ def _idle_by_method(settings: Settings) -> Iterator[tuple[str, str]]:
     from gtr_agent.methods import METHODS
 
     terms, cause = METHODS[settings.method], f"method={settings.method!r}"
+    yield "model.adapter", cause  # the warm start's: reinforcement learning always trains an adapter
     if not (terms.guides or terms.distils):
         yield "guidance", cause
     elif not terms.distils:
@@ -93,6 +94,8 @@ def _idle_by_method(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _idle_by_others(settings: Settings) -> Iterator[tuple[str, str]]:
     """What other settings than the method leave out."""
+    if settings.ppo.micro_batch_tokens:
+        yield "ppo.micro_batch_size", f"ppo.micro_batch_tokens={settings.ppo.micro_batch_tokens}"
     if settings.ppo.ratio == "token":
         yield "ppo.thought_coef", "ppo.ratio='token'"
     if settings.merge.method == "linear":

@@ -92,7 +92,7 @@ def load_model(
     dtype = weights_type(precision, device, trained)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
-            str(path), dtype=dtype, attn_implementation=attention, output_loading_info=True
+            str(path), dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"no model can be read from {path}: {_first_line(error)}") from error
@@ -164,12 +164,25 @@ def choose_device(wish: str) -> str:
 
 
 def load_base(settings: Settings, device: str) -> tuple[Any, Any]:
-    """The base model of a run and its processor; the tiny ones are made on the spot."""
+    """The base model of a run and its processor; the tiny ones are made on the spot.
+
+    Raises:
+        CheckpointError: there is no whole model, or it cannot be loaded.
+        MissingExtraError: its processor needs a library that is not installed.
+    """
     choice = settings.model
     trained = settings.method == "sft" and choice.adapter == "none"
     if choice.base != "tiny":
-        model = load_model(choice.base, choice.attention, device, choice.precision, trained)
-        return model, load_processor(choice.base)
+        check_whole_model(choice.base)
+        try:
+            model = load_model(choice.base, choice.attention, device, choice.precision, trained)
+            return model, load_processor(choice.base)
+        except CheckpointError as error:
+            if Path(choice.base).exists():
+                raise
+            raise CheckpointError(
+                f"{choice.base} is no folder here, and as a model on the hub it cannot be had: {error}"
+            ) from error
     from gtr_agent.tiny import make_config, make_model, make_processor
 
     processor = make_processor(settings.env.id)
@@ -177,6 +190,23 @@ def load_base(settings: Settings, device: str) -> tuple[Any, Any]:
     model.set_attn_implementation(choice.attention)
     processor.tokenizer.padding_side = "left"
     return model.to(device, weights_type(choice.precision, device, trained)).eval(), processor
+
+
+def check_whole_model(base: str) -> None:
+    """Name what is no whole model, where a look at the folder is enough.
+
+    Raises:
+        CheckpointError: it is a folder that is not there, a run's, or an adapter's.
+    """
+    folder = Path(base)
+    if folder.is_absolute() and not folder.exists():
+        raise CheckpointError(f"there is no folder {base}; make a warm start with gtr-bench sft, or name a model")
+    found = "a run" if (folder / "checkpoints").is_dir() else "an adapter"
+    if found == "a run" or (folder / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"{base} is {found} and no whole model, from which training begins; give a warm start's folder or a model "
+            "(--init), or go on with a run by gtr-bench train --resume"
+        )
 
 
 def encode_prompts(processor: Any, prompts: Sequence[str], frames: Sequence[np.ndarray]) -> PromptBatch:

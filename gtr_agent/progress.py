@@ -76,7 +76,7 @@ class RunLog:
         self.bar.update(self.task, completed=step, text=text)
         if not self.console.is_terminal:
             elapsed = time.monotonic() - self.start
-            self.console.print(f"{self.title} {step}/{self.total}  {text}  {elapsed:.0f} s")
+            self.console.print(f"{self.title} {step}/{self.total}  {text}  {elapsed:.0f} s", soft_wrap=True)
 
 
 class Clock:

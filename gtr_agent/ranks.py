@@ -144,15 +144,15 @@ class Ranks:
             what came of it, on every process.
 
         Raises:
-            GtrError: the main process's, on every process, so that none is left waiting.
+            GtrError, OSError: the main process's, on every process, so that none is left waiting.
         """
         if self.count == 1:
             return work()
-        done: tuple[Any, GtrError | None] = (None, None)
+        done: tuple[Any, GtrError | OSError | None] = (None, None)
         if self.is_main:
             try:
                 done = work(), None
-            except GtrError as error:
+            except (GtrError, OSError) as error:
                 done = None, error
         result, failed = self.from_main(done)
         if failed is not None:

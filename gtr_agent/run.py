@@ -127,7 +127,12 @@ class Run:
             from gtr_agent.corrector import make_corrector
 
             self.corrector = make_corrector(
-                settings.corrector, settings.env, self.out, settings.sft.thoughts, self.ranks.count
+                settings.corrector,
+                settings.env,
+                self.out,
+                settings.sft.thoughts,
+                self.ranks.count,
+                settings.model.device,
             )
         self.thoughts = Thoughts(settings.imitation) if self.terms.imitates else None
 
@@ -241,7 +246,10 @@ class Run:
         for warning in warnings:
             self.log.say(f"collapse alarm: {warning}")
         if self.settings.alarm.action == "stop":
-            raise CollapseError(f"update {number}: {'; '.join(warnings)}; alarm.action=warn trains on")
+            raise CollapseError(
+                f"update {number}: {' '.join(warnings)} To train on all the same: "
+                f"gtr-bench train --resume {self.out} --set alarm.action=warn"
+            )
 
     def stop_if_asked(self) -> None:
         """Between two updates: stop where any process of the run was asked to, all of them at once.

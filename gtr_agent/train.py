@@ -94,7 +94,8 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
             warnings = run.alarm.check(number, metrics)
             run.save(number, metrics, clock)
             run.warn(number, warnings)
-            run.stop_if_asked()
+            if number < settings.ppo.updates:  # behind the last one there is nothing to go on with
+                run.stop_if_asked()
     return checkpoint_folder(out, settings.ppo.updates)
 
 

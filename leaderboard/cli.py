@@ -15,9 +15,13 @@ import typer
 
 from gtr_agent.command import CommandWithSettings, Config, Init, Overrides, Preset, Resume, run_train
 from gtr_agent.command import Out as RunOut
+from leaderboard.cli_board import leaderboard_command
+from leaderboard.cli_compare import compare_command
 from leaderboard.cli_eval import eval_command
-from leaderboard.cli_parts import console, note, quiet_libraries, require
-from leaderboard.wording import DEFAULT_ENV, wording
+from leaderboard.cli_export import export_command
+from leaderboard.cli_parts import console, quiet_libraries, require
+from leaderboard.cli_play import envs_command, play_command
+from leaderboard.cli_replay import replay_command, validate_command
 
 app = typer.Typer(
     name="gtr-bench",
@@ -62,14 +66,6 @@ def _chosen(preset: str | None, config: Path | None) -> str:
     return f"--preset {preset} " if preset else f"--config {config} " if config else ""
 
 
-def what_to_evaluate(env_id: str) -> str:
-    """The options that name an environment and its splits, for an evaluation to go on with."""
-    if env_id == DEFAULT_ENV:
-        return "--split train --split test"
-    held_out = [split for split, _ in wording(env_id).columns if split not in ("all", "train")]
-    return " ".join([f"--env {env_id}", *(f"--split {split}" for split in held_out)])
-
-
 @app.command(cls=CommandWithSettings)
 def sft(
     out: Out,
@@ -102,47 +98,19 @@ def train(
     """Train an agent, by GTR-Turbo or one of its relatives; the setting 'method' says which."""
     require("torch", "transformers", "peft")
     quiet_libraries()
-    from gtr_agent.checkpoint import read_notes
-
     made = run_train(out, preset, config, overrides, init, resume)
     print(f"trained agent: {made}")
-    print(f"go on with: gtr-bench eval --agent {made} {what_to_evaluate(read_notes(made)['env_id'])}")
+    print(f"go on with: gtr-bench eval --agent {made}")
 
 
 app.command("eval")(eval_command)
-
-
-@app.command("leaderboard")
-def leaderboard_command(
-    results: Annotated[list[Path], typer.Argument(help="Folders of results, searched through.")],
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write the leaderboard here.")] = None,
-    page: Annotated[Path | None, typer.Option("--page", help="Write a page with pictures of episodes here.")] = None,
-    page_episodes: Annotated[int, typer.Option(help="Episodes the page shows of each agent and split.")] = 3,
-    reported: Annotated[bool, typer.Option(help="Add the numbers that papers report to the CSV.")] = True,
-) -> None:
-    """Rank the evaluated agents: a table, the CSV, a page to look at."""
-    require("scipy", "jinja2")
-    from leaderboard.page import write_page
-    from leaderboard.standings import standings, standings_tables
-    from leaderboard.summary import find_results
-    from leaderboard.table import finished_only, is_finished, write_csv
-
-    found = find_results(results)
-    for result in found:
-        if not is_finished(result):
-            note(
-                f"{result.folder} is left out: {len(result.episodes)} of {result.meta.n_episodes} episodes are there; "
-                "run the same gtr-bench eval again to finish it"
-            )
-    ranked = standings(finished_only(found))
-    if csv is not None:
-        write_csv(csv, found, reported)
-    if page is not None:
-        write_page(page, found, page_episodes, note)
-    terminal = console()
-    terminal.print(*standings_tables(ranked), sep="\n")
-    for path in filter(None, (csv, page)):
-        print(f"wrote {path}")
+app.command("replay")(replay_command)
+app.command("validate")(validate_command)
+app.command("play")(play_command)
+app.command("envs")(envs_command)
+app.command("compare")(compare_command)
+app.command("leaderboard")(leaderboard_command)
+app.command("export")(export_command)
 
 
 @app.command()

@@ -1,18 +1,14 @@
-"""``gtr-bench eval``: what it takes, and how agents are evaluated one after the other, split by split."""
+"""``gtr-bench eval``: what it takes, and how agents are evaluated one after the other, ground by ground."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from leaderboard.cli_parts import console, note, quiet_libraries, require
-from leaderboard.wording import DEFAULT_ENV
-
-if TYPE_CHECKING:
-    from leaderboard.summary import Result
+from leaderboard.cli_parts import console, quiet_libraries, require
 
 CRASHED = 1
 """The exit code of an evaluation in which episodes crashed."""
@@ -22,8 +18,23 @@ Agents = Annotated[
     typer.Option(
         "--agent",
         metavar="SPEC",
-        help="random, expert (sees the whole state), explorer (ALFWorld: sees what an agent sees), or a checkpoint's "
-        "folder. Repeatable.",
+        help="random, expert (sees the whole state), explorer (ALFWorld: sees what an agent sees), human, "
+        "hf:NAME_OR_PATH, openai:MODEL, or a checkpoint's folder. Repeatable.",
+    ),
+]
+Envs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        help="An environment's id. Without it, a checkpoint plays the one that it was trained in, with the options of "
+        "its training, and other agents gtr/Points24-v0. Repeatable.",
+    ),
+]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option(
+        help="Which evaluation seeds; agents with the same seed play the same hands or games. 0 if not given. "
+        "Repeatable; several are also pooled."
     ),
 ]
 Splits = Annotated[
@@ -31,8 +42,8 @@ Splits = Annotated[
     typer.Option(
         "--split",
         help="Points24: all, train (multisets of cards that training may use) or test (held out). ALFWorld: train, "
-        "valid_seen or valid_unseen (rooms that training never uses). Without it, the environment's default. "
-        "Repeatable.",
+        "valid_seen or valid_unseen (rooms that training never uses). Without it, the environment's default; a "
+        "checkpoint without --env plays both sides of Points24, or both valid splits of ALFWorld. Repeatable.",
     ),
 ]
 Hands = Annotated[str | None, typer.Option(help="Points24: solvable, or all: hands without a solution too.")]
@@ -42,15 +53,14 @@ Illegal = Annotated[
         help="What an illegal action does. Points24, EZPoints: continue or terminate. ALFWorld: continue or random."
     ),
 ]
+MODELS, ENDPOINTS = "Agents that are models", "Agents behind an endpoint (openai:MODEL)"
 
 
 def eval_command(
     agent: Agents,
-    env: Annotated[str, typer.Option("--env", help="The environment's id.")] = DEFAULT_ENV,
-    episodes: Annotated[int, typer.Option("--episodes", "-n", help="Episodes for each split.")] = 200,
-    seed: Annotated[
-        int, typer.Option(help="Which evaluation seeds; agents with the same seed play the same hands or games.")
-    ] = 0,
+    env: Envs = None,
+    episodes: Annotated[int, typer.Option("--episodes", "-n", help="Episodes for each split and seed.")] = 200,
+    seed: Seeds = None,
     split: Splits = None,
     hands: Hands = None,
     illegal: Illegal = None,
@@ -58,48 +68,91 @@ def eval_command(
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Another option of the environment. Repeatable."),
     ] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")] = False,
-    temperature: Annotated[
-        float | None, typer.Option(help="Of the sampling; without it, the one the agent was trained with.")
-    ] = None,
     batch_size: Annotated[
         int, typer.Option(help="Episodes played side by side; changes a model's play by rounding alone.")
     ] = 128,
     out: Annotated[Path, typer.Option("--out", help="The folder of all results.")] = Path("results"),
     name: Annotated[str | None, typer.Option("--name", help="The agent's name in the leaderboard.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a summary for machines, and everything else on stderr.")
+    ] = False,
+    greedy: Annotated[
+        bool,
+        typer.Option(
+            "--greedy", rich_help_panel=MODELS, help="Take the likeliest token instead of sampling; named NAME-greedy."
+        ),
+    ] = False,
+    temperature: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=MODELS, help="Of the sampling; without it, that of the agent's training, or 1."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(rich_help_panel=MODELS, help="Tokens after which an answer is cut off; else the agent's own."),
+    ] = None,
+    record_scores: Annotated[
+        bool,
+        typer.Option("--record-scores", rich_help_panel=MODELS, help="Keep each token's log-prob, for replays."),
+    ] = False,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=MODELS, help="With --record-scores: a checkpoint that scores the same tokens beside it."
+        ),
+    ] = None,
+    base_url: Annotated[
+        str, typer.Option(rich_help_panel=ENDPOINTS, help="Its address; else OPENAI_BASE_URL, else OpenAI's.")
+    ] = "",
+    concurrency: Annotated[int, typer.Option(rich_help_panel=ENDPOINTS, help="Calls at a time.")] = 8,
+    retries: Annotated[int, typer.Option(rich_help_panel=ENDPOINTS, help="Further attempts at a failed call.")] = 5,
+    timeout: Annotated[float, typer.Option(rich_help_panel=ENDPOINTS, help="Seconds to wait for an answer.")] = 120.0,
+    max_cost: Annotated[
+        float, typer.Option(rich_help_panel=ENDPOINTS, help="USD to spend at most on each agent; 0 for no cap.")
+    ] = 0.0,
+    price_in: Annotated[
+        float, typer.Option(rich_help_panel=ENDPOINTS, help="USD for a million tokens of the questions.")
+    ] = 0.0,
+    price_out: Annotated[
+        float, typer.Option(rich_help_panel=ENDPOINTS, help="USD for a million tokens of the answers.")
+    ] = 0.0,
 ) -> None:
     """Evaluate agents; the same command again resumes an interrupted evaluation or finds it done.
 
-    The exit code is 1 if episodes crashed; they are kept, and count as failures.
+    A checkpoint's folder alone is enough: its notes say in which environment it was trained, and it samples as it did
+    in training. The exit code is 0 only if all episodes were played; 1 if some crashed: they are kept, and count as
+    failures.
     """
     require("scipy")
-    from leaderboard.agents import describe_agent, load_agent
-    from leaderboard.evaluate import make_meta
+    from leaderboard.agents import AgentOptions
+    from leaderboard.evaluations import Plan, evaluate_agent, print_pooled, results_json
+    from leaderboard.grounds import choose_grounds
+    from leaderboard.options import check_names
 
+    how = AgentOptions(
+        temperature=temperature,
+        greedy=greedy,
+        max_new_tokens=max_new_tokens,
+        concurrency=concurrency,
+        retries=retries,
+        timeout_s=timeout,
+        max_cost=max_cost,
+        price_in=price_in,
+        price_out=price_out,
+        base_url=base_url,
+        record_scores=record_scores,
+    )
     specs = check_specs(agent, name)
+    check_scores(specs, record_scores, teacher)
     shared = {key: value for key, value in (("hands", hands), ("illegal", illegal)) if value is not None}
-    shared |= env_options(option or [])
-    options = [{**({"split": one} if one else {}), **shared} for one in dict.fromkeys(split or [""])]
-    results = []
-    for spec in specs:
-        policy = load_agent(spec, temperature, greedy)
-        card = describe_agent(spec, policy, name=name, temperature=temperature, greedy=greedy)
-        # A mistake in the last split should not wait for the first to be played.
-        metas = [make_meta(card, env, kwargs, seed, episodes) for kwargs in options]
-        for kwargs, meta in zip(options, metas, strict=True):
-            results.append(
-                _evaluate(
-                    f"{card.name}, split {meta.split}",
-                    policy=policy,
-                    env_id=env,
-                    env_kwargs=kwargs,
-                    agent=card,
-                    seed=seed,
-                    n_episodes=episodes,
-                    out_dir=out,
-                    batch_size=batch_size,
-                )
-            )
+    grounds = choose_grounds(specs, env or [], split or [], shared | env_options(option or []))
+    for ground in (ground for chosen in grounds.values() for ground in chosen):
+        check_names(ground.env_id, ground.options)  # before a model takes minutes to load
+    terminal = console(stderr=json)
+    plan = Plan(list(dict.fromkeys(seed or [0])), episodes, out, batch_size, name, teacher)
+    results = [result for spec in specs for result in evaluate_agent(spec, how, grounds[spec], plan, terminal)]
+    print_pooled(terminal, results)
+    if json:
+        print(results_json(results))
     if any(result.summary.crashed for result in results):
         raise typer.Exit(CRASHED)
 
@@ -113,17 +166,38 @@ def check_specs(specs: Sequence[str], name: str | None) -> list[str]:
         MissingExtraError: playing a model needs libraries that are not installed.
     """
     from gtr_envs.errors import SettingError
-    from leaderboard.agents import check_agent
+    from leaderboard.agents import check_agent, is_local_model
 
     chosen = list(dict.fromkeys(specs))
     if name is not None and len(chosen) > 1:
         raise SettingError(f"--name {name!r} with {len(chosen)} agents; a name is for one --agent: evaluate each alone")
     for spec in chosen:
         check_agent(spec)
-    if any(Path(spec).is_dir() for spec in chosen):
+    if any(map(is_local_model, chosen)):
         require("torch", "transformers", "peft")
         quiet_libraries()
     return chosen
+
+
+def check_scores(specs: Sequence[str], record_scores: bool, teacher: Path | None) -> None:
+    """Make sure that scores are asked of agents that have some.
+
+    Raises:
+        SettingError: a teacher without --record-scores, or an agent that writes no tokens.
+        CheckpointError: there is no such teacher.
+    """
+    from gtr_envs.errors import CheckpointError, SettingError
+    from leaderboard.agents import KINDS, is_local_model
+
+    if teacher is not None and not record_scores:
+        raise SettingError(f"--teacher {teacher} scores tokens only with --record-scores; give both")
+    if teacher is not None and not teacher.is_dir():
+        raise CheckpointError(f"--teacher {teacher} is no folder; choose that of a checkpoint or a training run")
+    for spec in specs if record_scores else ():
+        if spec.partition(":")[0] in KINDS and not is_local_model(spec):
+            raise SettingError(f"--record-scores with --agent {spec}, which tells no log-probs; leave one of them out")
+        if teacher is not None and not is_local_model(spec):
+            raise SettingError(f"--teacher with --agent {spec}: a teacher can score the tokens of a local model alone")
 
 
 def env_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -142,22 +216,3 @@ def env_options(pairs: Sequence[str]) -> dict[str, Any]:
             raise SettingError(f"--option {pair!r} is not of the form name=value")
         found[name.strip()] = read_value(text)
     return found
-
-
-def _evaluate(what: str, **arguments: Any) -> Result:
-    """Evaluate one agent on one split in the terminal's sight. Arguments as for `leaderboard.evaluate.evaluate`."""
-    from leaderboard.evaluate import evaluate
-    from leaderboard.progress import evaluation_progress
-    from leaderboard.standings import print_result
-
-    terminal = console()
-    with evaluation_progress(terminal, what) as report:
-        result = evaluate(**arguments, on_progress=report, notice=note)
-    print_result(terminal, result)
-    if result.summary.crashed:
-        note(
-            f"{result.summary.crashed} of {result.summary.n_episodes} episodes crashed, the first with "
-            f"{result.summary.first_crash}; they count as failures; mend the cause, then delete {result.folder} and "
-            "run the same gtr-bench eval again"
-        )
-    return result

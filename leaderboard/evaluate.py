@@ -33,6 +33,7 @@ from leaderboard.records import (
     SUMMARY,
     TIMING,
     RunMeta,
+    append_line,
     check_same_run,
     episode_to_line,
     locked,
@@ -41,9 +42,12 @@ from leaderboard.records import (
     to_json,
     write_atomic,
     write_meta,
+    writing,
 )
+from leaderboard.scores import SCORES, prepare_scores, read_scores, scores_of, scores_to_line, write_sorted
 from leaderboard.sources import game_source, playable_options, recorded_options
-from leaderboard.summary import Result, load_result
+from leaderboard.spending import spent_since, usage_of
+from leaderboard.summary import Result, check_seeds, load_result
 
 MAX_EPISODES = 1_000_000
 """An evaluation seed owns this many episode seeds."""
@@ -97,47 +101,93 @@ def make_meta(agent: AgentCard, env_id: str, env_kwargs: Mapping[str, Any], seed
         date=today(),
         versions=library_versions(),
         games=source.games if source else None,
+        max_new_tokens=agent.max_new_tokens,
     )
 
 
-def _prepare(folder: Path, meta: RunMeta, notice: Callable[[str], None]) -> set[int]:
-    """Write or check a folder's settings and mend its episodes' file; returns the seeds that need no more playing."""
+def _prepare(folder: Path, meta: RunMeta, notice: Callable[[str], None]) -> dict[int, bool]:
+    """Write or check a folder's settings and mend its episodes' file.
+
+    Returns:
+        the seeds that need no more playing, and whether each was a success.
+    """
     if not (folder / META).exists():
         if (folder / EPISODES).exists():
             check_same_run(folder, meta)  # raises: episodes without settings are nobody's
         write_meta(folder, meta)
-        return set()
+        return {}
     check_same_run(folder, meta)
     there = read_meta(folder)
     if there.n_episodes < meta.n_episodes:
         write_meta(folder, replace(there, n_episodes=meta.n_episodes))
     episodes, cut = read_episodes(folder)
+    check_seeds(folder, meta, (episode.seed for episode in episodes))  # before hours of playing, not after
     path = folder / EPISODES
     if cut:
-        os.truncate(path, path.stat().st_size - cut)
+        with writing(path):
+            os.truncate(path, path.stat().st_size - cut)
         notice(f"{path}: the last line was cut short by an interruption; dropped, its episode is played again")
     if episodes and there.git_commit != meta.git_commit:
         notice(
             f"{folder}: {len(episodes)} episodes were played at commit {there.git_commit}, this is {meta.git_commit}"
         )
-    return {episode.seed for episode in episodes}
-
-
-def _append(path: Path, line: str) -> None:
-    """Add one line in one write, so that an interruption leaves whole lines but for the last."""
-    with path.open("ab", buffering=0) as handle:
-        handle.write(line.encode("ascii") + b"\n")
+    return {episode.seed: episode.success for episode in episodes}
 
 
 def _finish(folder: Path) -> Result:
-    """Sort the episodes' file by seed and write the summary, each file whole or not at all."""
+    """Sort the files of episodes and scores by seed and write the summary, each file whole or not at all."""
     result = load_result(folder)
     lines = "".join(episode_to_line(episode) + "\n" for episode in result.episodes)
     path = folder / EPISODES
     if path.read_bytes() != lines.encode("ascii"):
         write_atomic(path, lines)
+    if (folder / SCORES).exists():
+        write_sorted(folder, read_scores(folder))
     write_atomic(folder / SUMMARY, to_json(result.to_json(), 2) + "\n")
     return result
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation about to be played: everything :func:`_play` needs to know."""
+
+    policy: Policy
+    folder: Path
+    meta: RunMeta
+    env_options: Mapping[str, Any]
+    batch_size: int
+    scores: bool
+    teacher: str | None
+
+
+def _play(job: Job, finished: Mapping[int, bool], on_progress: Callable[[Progress], None]) -> None:
+    """Play the episodes that are missing; each is on the disk before the next is waited for."""
+    meta, folder = job.meta, job.folder
+    waiting = [number for number in episode_seeds(meta.seed, meta.n_episodes) if number not in finished]
+    done, successes = len(finished), sum(finished.values())
+    on_progress(Progress(done, successes, meta.n_episodes))
+    began, start, before = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter(), usage_of(job.policy)
+    try:
+        for episode in play(
+            job.policy,
+            lambda: make_text_env(meta.env_id, **job.env_options),
+            waiting,
+            batch_size=min(job.batch_size, getattr(job.policy, "batch_limit", None) or job.batch_size),
+            keep_extra=job.scores,
+            policy_seed=meta.seed,
+        ):
+            if job.scores:  # first, so that no episode that counts as played lacks its scores
+                append_line(folder / SCORES, scores_to_line(scores_of(episode, job.teacher)))
+            append_line(folder / EPISODES, episode_to_line(episode))
+            done += 1
+            successes += episode.success
+            on_progress(Progress(done, successes, meta.n_episodes))
+    finally:
+        played, usage = done - len(finished), spent_since(before, usage_of(job.policy))
+        if played or any(usage.values()):  # what was paid counts even where no episode came to its end
+            timing = {"started": began, "wall_s": round(time.perf_counter() - start, 3), "episodes": played}
+            timing |= {"batch_size": job.batch_size, "git_commit": meta.git_commit}
+            append_line(folder / TIMING, to_json(timing | ({"usage": usage} if usage else {})))
 
 
 def evaluate(
@@ -150,6 +200,8 @@ def evaluate(
     n_episodes: int,
     out_dir: Path,
     batch_size: int = 128,
+    scores: bool = False,
+    teacher: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Result:
@@ -163,7 +215,9 @@ def evaluate(
         seed: which block of evaluation seeds; also the seed of the policy's sampling.
         n_episodes: how many episodes; more than a finished evaluation has extends it.
         out_dir: the folder of all results; this one gets a folder of its own in it.
-        batch_size: how many episodes are played side by side.
+        batch_size: how many episodes are played side by side; the policy's own ``batch_limit`` at most.
+        scores: also keep the log-probs that the policy gives with its answers, see :mod:`leaderboard.scores`.
+        teacher: the name of the teacher among them, None for none.
         on_progress: called at the start and after each episode.
         notice: called with a line of text when something was mended.
 
@@ -173,6 +227,7 @@ def evaluate(
     Raises:
         OutputExistsError: the folder holds a run with other settings, or another process is writing there.
         ResultError: the folder is damaged.
+        OutputError: nothing can be written there; what was written before is whole.
         UnknownEnvironmentError, SettingError: an argument that does not exist or is out of range.
         GameError: the data set has no such games.
     """
@@ -183,26 +238,8 @@ def evaluate(
     folder = result_folder(out_dir, meta)
     with locked(folder):
         finished = _prepare(folder, meta, notice)
-        waiting = [number for number in episode_seeds(seed, n_episodes) if number not in finished]
-        successes = sum(episode.success for episode in read_episodes(folder)[0])
-        done = len(finished)
-        report = on_progress or (lambda progress: None)
-        report(Progress(done, successes, n_episodes))
-        began, start, played = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter(), 0
-        try:
-            for episode in play(
-                policy,
-                lambda: make_text_env(env_id, **options),
-                waiting,
-                batch_size=batch_size,
-                policy_seed=seed,
-            ):
-                _append(folder / EPISODES, episode_to_line(episode))
-                played += 1
-                successes += episode.success
-                report(Progress(done + played, successes, n_episodes))
-        finally:
-            if played:
-                timing = {"started": began, "wall_s": round(time.perf_counter() - start, 3), "episodes": played}
-                _append(folder / TIMING, to_json({**timing, "batch_size": batch_size, "git_commit": meta.git_commit}))
+        if scores:
+            prepare_scores(folder, finished, teacher, notice)
+        job = Job(policy, folder, meta, options, batch_size, scores, teacher)
+        _play(job, finished, on_progress or (lambda progress: None))
         return _finish(folder)

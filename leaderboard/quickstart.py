@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from gtr_envs.errors import OutputExistsError, SettingError
 from leaderboard.agents import describe_agent, load_agent
 from leaderboard.evaluate import evaluate
-from leaderboard.page import write_page
 from leaderboard.progress import evaluation_progress
 from leaderboard.provenance import package_version
 from leaderboard.records import LOCK, locked, write_atomic
+from leaderboard.site import write_site
 from leaderboard.standings import compare, standings, standings_table
 from leaderboard.summary import Result
 from leaderboard.table import write_csv
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PRESET = "tiny-points24"
 ENV_ID = "gtr/Points24-v0"
 SPLITS = ("train", "test", "all")
+BOTH_SIDES = "--split train --split test"
 BATCH_SIZE = 256
 STATE = "quickstart.json"
 WARM_START, TRAINED = "warm-start", "gtr-turbo-kl"
@@ -208,8 +209,8 @@ def next_steps(out: Path, warm: Path, agent: Path) -> str:
         command = os.path.relpath(sys.argv[0])
     return "\n".join(
         (
-            f"  look at the episodes   open {out / 'page.html'} in a browser",
-            f"  evaluate on new hands  {command} eval --agent {agent} --seed 1 --split train --split test",
+            f"  look at the episodes   open {out / 'site' / 'index.html'} in a browser",
+            f"  evaluate on new hands  {command} eval --agent {agent} --env {ENV_ID} --seed 1 {BOTH_SIDES}",
             f"  train another way      {command} train --preset {PRESET} --set method=ppo --init {warm} --out runs/ppo",
             f"  rank your own          {command} leaderboard {out / 'results'} results/ --csv leaderboard.csv",
             f"  see all commands       {command} --help",
@@ -250,10 +251,10 @@ def run_quickstart(out: Path, seed: int, budget_name: str, terminal: Console, n_
         warm, agent = train_agents(stages, seed, budget, terminal)
         specs = [("random", "random"), ("expert", "expert"), (WARM_START, str(warm)), (TRAINED, str(agent))]
         results = evaluate_agents(specs, out / "results", seed, n_episodes or budget.n_episodes, terminal)
-        terminal.print("\n5/5 Leaderboard and page", style="bold")
+        terminal.print("\n5/5 Leaderboard and pages", style="bold")
         write_csv(out / "leaderboard.csv", results)
-        write_page(out / "page.html", results)
-    terminal.print(f"{out / 'leaderboard.csv'}, {out / 'page.html'}", soft_wrap=True, highlight=False)
+        page = write_site(out / "site", results, runs=[out], replays=True)
+    terminal.print(f"{out / 'leaderboard.csv'}, {page}", soft_wrap=True, highlight=False)
     terminal.print(standings_table(standings(results)))
     lines = [
         comparison_line(results, split, what)

@@ -4,8 +4,10 @@ One folder an (agent, environment, split, seed):
 
 * ``meta.json``: the settings, written first; a folder belongs to one set of settings for ever.
 * ``episodes.jsonl``: one line an episode, appended as each ends; the source of truth. Sorted by seed at the end.
-* ``timing.jsonl``: one line each time the evaluation ran: seconds, episodes played, batch size. Kept apart, so that the
-  episodes' file has the same bytes however fast, in whatever batches and in however many attempts it came about.
+* ``timing.jsonl``: one line each time the evaluation ran: seconds, episodes played, batch size, what an endpoint was
+  paid. Kept apart, so that the episodes' file has the same bytes however fast, in whatever batches and in however many
+  attempts it came about.
+* ``scores.jsonl``, where wanted: the log-probs of each answer's tokens, see ``scores.py``; kept apart likewise.
 * ``summary.json``: the figures, for reading; nothing is computed from it.
 """
 
@@ -13,9 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,16 @@ from typing import Any
 from gtr_envs.episode import Episode, StopReason, Turn
 from gtr_envs.errors import OutputExistsError, ResultError
 from gtr_envs.protocol import AnswerStatus, read_answer
+from leaderboard.disk import LOCK as LOCK
+from leaderboard.disk import append_line as append_line
+from leaderboard.disk import locked as locked
+from leaderboard.disk import to_json as to_json
+from leaderboard.disk import write_atomic as write_atomic
+from leaderboard.disk import writing as writing
 
 SCHEMA_VERSION = 1
 KIND = "gtr-bench result"
-META, EPISODES, TIMING, SUMMARY, LOCK = "meta.json", "episodes.jsonl", "timing.jsonl", "summary.json", ".lock"
+META, EPISODES, TIMING, SUMMARY = "meta.json", "episodes.jsonl", "timing.jsonl", "summary.json"
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class RunMeta:
         temperature: of the sampling; 0 is greedy, None if the agent does not sample from a model.
         version, git_commit, versions, date: what it ran with, and when it began (UTC).
         games: number and digest of the games of a data set; None where the games are made.
+        max_new_tokens: tokens after which an answer is cut off; None if the agent is no model, or if it is not known.
     """
 
     agent: str
@@ -67,6 +74,7 @@ class RunMeta:
     date: str
     versions: Mapping[str, str] = field(default_factory=dict)
     games: str | None = None
+    max_new_tokens: int | None = None
 
 
 IDENTITY = (
@@ -81,39 +89,14 @@ IDENTITY = (
     "rules",
     "seed",
     "temperature",
+    "max_new_tokens",
     "version",
 )
 """The settings that must agree for a folder to be resumed. Not among them: the path a checkpoint lies at (its weights
 count) and the number of episodes, which may grow."""
 
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside its place first, then moved there.
-
-    Lone surrogates, which a model may write as ``\\ud800`` in JSON, become question marks.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(text.encode("utf-8", errors="replace"))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON with NaN as null and nothing but ASCII, so that any text of a model can be written."""
-    return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return value
+_ADDED_LATER = ("games", "max_new_tokens")
+"""Settings that older folders lack."""
 
 
 def write_meta(folder: Path, meta: RunMeta) -> None:
@@ -142,12 +125,24 @@ def read_meta(folder: Path) -> RunMeta:
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
             raise ResultError(f"{path} has schema_version {version!r}; this gtr-bench reads {SCHEMA_VERSION}")
-        data.setdefault("games", None)  # what was written before games came from data sets lacks it
+        data = {**dict.fromkeys(_ADDED_LATER), **data}
+        _check_types(data)
         return RunMeta(**{item.name: data[item.name] for item in fields(RunMeta)})
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         if isinstance(error, ResultError):
             raise
         raise ResultError(f"{path} is missing or damaged ({error}); delete {folder} and evaluate again") from error
+
+
+def _check_types(data: Mapping[str, Any]) -> None:
+    """Raises ValueError where a setting is of another type than everything that reads it expects."""
+    kinds = {"env_kwargs": dict, "seed": int, "n_episodes": int}
+    kinds |= dict.fromkeys(("agent", "spec", "method", "env_id", "split", "rules", "version", "date"), str)
+    for name, kind in kinds.items():
+        if not isinstance(data[name], kind) or isinstance(data[name], bool):
+            raise ValueError(f"{name} is {data[name]!r}")
+    if data["seed"] < 0 or data["n_episodes"] < 1:
+        raise ValueError(f"seed is {data['seed']} and n_episodes {data['n_episodes']}")
 
 
 def check_same_run(folder: Path, wanted: RunMeta) -> None:
@@ -161,7 +156,7 @@ def check_same_run(folder: Path, wanted: RunMeta) -> None:
     mend = "choose another --out or --name, or delete that folder"
     for name in IDENTITY:
         old, new = getattr(there, name), getattr(wanted, name)
-        if old != new:
+        if old != new and not (name == "max_new_tokens" and old is None):  # an older folder does not know it
             raise OutputExistsError(f"{folder} holds another run: {name} is {old!r} there and {new!r} now; {mend}")
     if wanted.n_episodes < there.n_episodes:
         raise OutputExistsError(
@@ -211,13 +206,13 @@ def episode_from_line(line: str | bytes) -> Episode:
     Raises:
         ValueError: the line is not an episode, or its totals do not fit its turns.
     """
-    data = json.loads(line)
     try:
+        data = json.loads(line)
         turns = tuple(_turn_from_json(index, turn) for index, turn in enumerate(data["turns"]))
         stop = StopReason(data["stop"])
-        episode = Episode(int(data["seed"]), turns, stop, bool(data["success"]), data["info"], data["error"])
+        episode = Episode(int(data["seed"]), turns, stop, bool(data["success"]), dict(data["info"]), data["error"])
         wanted = (data["return"], data["steps"], data["illegal"], data["invalid"], data["repaired"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:
         raise ValueError(f"not an episode: {error!r}") from error
     found = (episode.episode_return, episode.steps, episode.n_illegal, episode.n_invalid, episode.n_repaired)
     if found != wanted:
@@ -225,21 +220,31 @@ def episode_from_line(line: str | bytes) -> Episode:
     return episode
 
 
+def _fields(text: str, status: AnswerStatus) -> Mapping[str, Any]:
+    """What an answer says; a strict one is one JSON object, which the library's parser reads much faster than ours."""
+    if status is AnswerStatus.STRICT:
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(text)
+            if isinstance(found, dict):
+                return found
+    return read_answer(text, ()).fields
+
+
 def _turn_from_json(index: int, data: Mapping[str, Any]) -> Turn:
-    text = data["text"]
+    text, status = data["text"], AnswerStatus(data["status"])
     return Turn(
         index=index,
         frame=None,
         prompt="",
         text=text,
-        status=AnswerStatus(data["status"]),
+        status=status,
         thoughts=data["thoughts"],
         action=data["action"],
         reward=float(data["reward"]),
         illegal=bool(data["illegal"]),
         tokens=int(data["tokens"]),
         thought_tokens=int(data["thought_tokens"]),
-        fields=read_answer(text, ()).fields,
+        fields=_fields(text, status),
     )
 
 
@@ -253,9 +258,12 @@ def read_episodes(folder: Path) -> tuple[list[Episode], int]:
         ResultError: a whole line is damaged, or a seed occurs twice.
     """
     path = folder / EPISODES
-    if not path.exists():
+    try:
+        *lines, rest = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return [], 0
-    *lines, rest = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise ResultError(f"{path} cannot be read: {error.strerror}") from error
     episodes: dict[int, Episode] = {}
     for number, line in enumerate(lines, start=1):
         mend = "delete that line and run the same gtr-bench eval again"
@@ -277,23 +285,3 @@ def read_wall_seconds(folder: Path, n_episodes: int) -> float | None:
         return float(sum(line["wall_s"] for line in lines)) if timed == n_episodes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against a second evaluation; the operating system lets go of it however this process ends.
-
-    Raises:
-        OutputExistsError: another process is writing there.
-    """
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputExistsError(
-                f"another process is evaluating into {folder}; wait for it or choose another --out"
-            ) from error
-        yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gtr_envs.episode import Episode
 from leaderboard.stats import Interval, PairedComparison, bootstrap_mean, compare_paired
-from leaderboard.summary import Result, SuccessRate
+from leaderboard.summary import Result, SuccessRate, Summary
 from leaderboard.wording import DEFAULT_ENV, wording
 
 if TYPE_CHECKING:
@@ -197,6 +197,7 @@ def result_lines(result: Result) -> list[tuple[str, str]]:
     by_side = {"train": summary.success_train, "test": summary.success_test}
     lines = [
         ("success", percent(summary.success)),
+        *_on_solvable(summary),
         *((words, percent(by_side[side])) for side, words in wording(result.meta.env_id).sides),
         *((f"on {task}", percent(success)) for task, success in summary.success_by_task.items()),
         ("episode return", number(summary.episode_return)),
@@ -216,6 +217,13 @@ def result_lines(result: Result) -> list[tuple[str, str]]:
     if summary.wall_s is not None:
         lines.append(("seconds", f"{summary.wall_s:.1f}"))
     return lines
+
+
+def _on_solvable(summary: Summary) -> list[tuple[str, str]]:
+    """Success on the hands that have a solution, where others were dealt too."""
+    if summary.success_solvable is None or summary.n_solvable == summary.n_episodes:
+        return []
+    return [("on solvable hands", percent(summary.success_solvable))]
 
 
 def _of_turns(part: float) -> str:

@@ -7,13 +7,13 @@ answer is NaN, never a number that looks like knowledge.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-BOOTSTRAP_CHUNK = 4_000_000
-"""Most indices that one chunk of a bootstrap draws, so that memory stays bounded (about 32 MB)."""
+BOOTSTRAP_CHUNK = 60_000
+"""Most indices that one chunk of a bootstrap draws: half a MB, which a processor's cache holds, is the fastest."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,103 @@ def bootstrap_mean(
     return Interval(mean, float(low), float(high))
 
 
+def row_means(rows: np.ndarray) -> np.ndarray:
+    """The mean of each row."""
+    return np.asarray(rows.mean(axis=1))
+
+
+def interquartile_mean(rows: np.ndarray) -> np.ndarray:
+    """The mean of the middle half of each row: a quarter of its values, rounded down, is cut off at either end.
+
+    It is less at the mercy of a few extreme values than the mean, and less blind to them than the median.
+
+    Source: Agarwal et al. (2021), https://arxiv.org/abs/2108.13264; as rliable computes it, by SciPy's trimmed mean.
+    """
+    cut = rows.shape[1] // 4
+    middle = np.sort(rows, axis=1)[:, cut : rows.shape[1] - cut]  # faster here than SciPy's trim_mean, the same numbers
+    return np.asarray(middle.mean(axis=1))
+
+
+def stratified_bootstrap(
+    strata: Sequence[Sequence[float]],
+    statistic: Callable[[np.ndarray], np.ndarray],
+    seed: int = 0,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> Interval:
+    """The percentile bootstrap interval of a statistic of values that come in strata, such as evaluation seeds.
+
+    Each resample draws from every stratum as many values as it has, so that no stratum's weight changes.
+
+    Args:
+        strata: the values of each stratum; empty ones count for nothing.
+        statistic: of each row of a (resamples, values) array, such as :func:`row_means`.
+        seed: the seed of the resampling; the same seed gives the same bounds.
+        n_resamples: how many resamples are drawn.
+        confidence: the interval's confidence level, between 0 and 1.
+
+    Returns:
+        the statistic of all values and its bounds. No value: NaN throughout. One value in each stratum: the bounds are
+        NaN, since a resample could only repeat it.
+
+    Source: Agarwal et al. (2021), https://arxiv.org/abs/2108.13264, section 4.1.
+    """
+    return stratified_bootstraps(strata, [statistic], seed, n_resamples, confidence)[0]
+
+
+def stratified_bootstraps(
+    strata: Sequence[Sequence[float]],
+    statistics: Sequence[Callable[[np.ndarray], np.ndarray]],
+    seed: int = 0,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> list[Interval]:
+    """Several statistics by one :func:`stratified_bootstrap`: the same numbers, drawn once."""
+    samples = [np.asarray(values, dtype=np.float64) for values in strata if len(values)]
+    if not samples:
+        return [Interval(math.nan, math.nan, math.nan)] * len(statistics)
+    whole = np.concatenate(samples)
+    alone = all(sample.size == 1 for sample in samples)
+    if np.all(whole == whole[0]):
+        spread = math.nan if alone else float(whole[0])
+        return [Interval(float(whole[0]), spread, spread)] * len(statistics)
+    values = [float(statistic(whole[np.newaxis])[0]) for statistic in statistics]
+    if alone:
+        return [Interval(value, math.nan, math.nan) for value in values]
+    rng = np.random.default_rng(seed)
+    rows = max(1, BOOTSTRAP_CHUNK // whole.size)
+    found: list[list[np.ndarray]] = [[] for _ in statistics]
+    for done in range(0, n_resamples, rows):
+        count = min(rows, n_resamples - done)
+        drawn = [sample[rng.integers(sample.size, size=(count, sample.size))] for sample in samples]
+        resamples = np.concatenate(drawn, axis=1)
+        for own, statistic in zip(found, statistics, strict=True):
+            own.append(statistic(resamples))
+    tail = (1.0 - confidence) / 2.0
+    bounds = [np.quantile(np.concatenate(own), [tail, 1.0 - tail]) for own in found]
+    return [Interval(value, float(low), float(high)) for value, (low, high) in zip(values, bounds, strict=True)]
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The p-value of McNemar's exact two-sided test of "neither is better".
+
+    Args:
+        only_first: pairs on which only the first succeeded.
+        only_second: pairs on which only the second did.
+
+    Returns:
+        how probable so uneven a split, or one more uneven, would be if a coin decided each of these pairs; 1 if there
+        are none.
+
+    Source: McNemar (1947), https://doi.org/10.1007/BF02295996.
+    """
+    if only_first + only_second == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
 def compare_paired(
     first: Sequence[bool], second: Sequence[bool], seed: int = 0, n_resamples: int = 10_000
 ) -> PairedComparison:
@@ -125,18 +222,11 @@ def compare_paired(
 
     Raises:
         ValueError: the vectors differ in length.
-
-    Source: McNemar (1947), https://doi.org/10.1007/BF02295996.
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} results against {len(second)}: a paired comparison needs the same hands")
     pairs = list(zip(map(bool, first), map(bool, second), strict=True))
     only_first = sum(a and not b for a, b in pairs)
     only_second = sum(b and not a for a, b in pairs)
-    p_value = 1.0
-    if only_first + only_second:
-        from scipy.stats import binomtest
-
-        p_value = float(binomtest(only_first, only_first + only_second).pvalue)
     difference = bootstrap_mean([float(b) - float(a) for a, b in pairs], seed, n_resamples)
-    return PairedComparison(len(pairs), only_first, only_second, difference, p_value)
+    return PairedComparison(len(pairs), only_first, only_second, difference, mcnemar(only_first, only_second))

@@ -42,6 +42,12 @@ class SuccessRate:
         successes = sum(episode.success for episode in episodes)
         return cls(len(episodes), successes, wilson(successes, len(episodes)))
 
+    @classmethod
+    def of_solvable(cls, episodes: Sequence[Episode]) -> SuccessRate | None:
+        """Count those whose hand has a solution; None where there is no such thing."""
+        known = [episode for episode in episodes if "solvable" in episode.info]
+        return cls.of([episode for episode in known if episode.info["solvable"]]) if known else None
+
 
 @dataclass(frozen=True)
 class CardReading:
@@ -59,6 +65,7 @@ class Summary:
         n_episodes, n_solvable: episodes played, and those whose hand has a solution; None where
             there is no such thing.
         success: over all episodes.
+        success_solvable: over the hands that have a solution; None where there is no such thing.
         success_train, success_test: over hands of multisets that training may use, and of those that are held out.
         success_by_task: over the episodes of each task type, by its name; empty where there is no such thing. An
             episode that crashed before its task was known stands under "unknown".
@@ -76,6 +83,7 @@ class Summary:
     n_episodes: int
     n_solvable: int | None
     success: SuccessRate
+    success_solvable: SuccessRate | None
     success_train: SuccessRate
     success_test: SuccessRate
     success_by_task: Mapping[str, SuccessRate]
@@ -166,6 +174,7 @@ def summarise(episodes: Sequence[Episode], wall_s: float | None = None) -> Summa
         n_episodes=len(episodes),
         n_solvable=_count_solvable(episodes),
         success=SuccessRate.of(episodes),
+        success_solvable=SuccessRate.of_solvable(episodes),
         success_train=SuccessRate.of([e for e in episodes if e.info.get("hand_split") == "train"]),
         success_test=SuccessRate.of([e for e in episodes if e.info.get("hand_split") == "test"]),
         success_by_task=_success_by_task(episodes),
@@ -202,6 +211,20 @@ def _first_crash(episodes: Sequence[Episode]) -> str | None:
     return next(iter(error.strip().splitlines()), "unknown error")
 
 
+def check_seeds(folder: Path, meta: RunMeta, seeds: Iterable[int]) -> None:
+    """Make sure that a folder's episodes are its own.
+
+    Raises:
+        ResultError: one has a seed that was never asked for.
+    """
+    strangers = set(seeds) - set(episode_seeds(meta.seed, meta.n_episodes))
+    if strangers:
+        raise ResultError(
+            f"{folder / EPISODES} holds seed {min(strangers)}, which {META} did not ask for: a line of another "
+            "evaluation; delete that line and run the same gtr-bench eval again"
+        )
+
+
 def load_result(folder: Path) -> Result:
     """Read one evaluation's folder.
 
@@ -210,9 +233,7 @@ def load_result(folder: Path) -> Result:
     """
     meta = read_meta(folder)
     episodes, _ = read_episodes(folder)
-    strangers = {episode.seed for episode in episodes} - set(episode_seeds(meta.seed, meta.n_episodes))
-    if strangers:
-        raise ResultError(f"{folder / EPISODES} holds seed {min(strangers)}, which {META} did not ask for")
+    check_seeds(folder, meta, (episode.seed for episode in episodes))
     return Result(folder, meta, tuple(episodes), summarise(episodes, read_wall_seconds(folder, len(episodes))))
 
 

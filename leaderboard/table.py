@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gtr_envs.errors import ResultError
+from gtr_envs.errors import MissingExtraError, ResultError
 from leaderboard.records import SCHEMA_VERSION, write_atomic
 from leaderboard.summary import Result
+
+if TYPE_CHECKING:
+    import pandas
 
 SPLITS = ("all", "train", "test")
 REPORTED = "reported.csv"
@@ -63,6 +66,9 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 _WHOLE = {"schema_version", "seed", "n_episodes", "n_solvable", "tokens_out"}
 _TEXTS = {field.name for field in fields(Row) if str(field.type).startswith("str")}
+
+DTYPES = {name: "string" if name in _TEXTS else "Int64" if name in _WHOLE else "Float64" for name in COLUMNS}
+"""Each column's type in pandas: types that know an empty cell, so that whole numbers stay whole beside one."""
 
 
 def is_finished(result: Result) -> bool:
@@ -216,3 +222,23 @@ def write_csv(path: Path, results: Sequence[Result], reported: bool = True) -> l
     rows = measured_rows(results) + (reported_rows() if reported else [])
     write_atomic(path, format_csv(rows))
     return rows
+
+
+def read_csv(path: Path | str) -> pandas.DataFrame:
+    """Read a leaderboard's CSV into pandas, each column with its type of :data:`DTYPES`.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+        ResultError: the file cannot be read, or its columns are not those of this schema.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingExtraError("reading the CSV as a table needs pandas: pip install pandas") from error
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(f"{path} cannot be read: {error}") from error
+    parse_csv(text, str(path))
+    # Only an empty cell is unknown: an agent may be called "None" or "nan".
+    return pandas.read_csv(io.StringIO(text), dtype=DTYPES, keep_default_na=False, na_values=[""])

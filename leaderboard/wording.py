@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from leaderboard.failures import Failure
 
 DEFAULT_ENV = "gtr/Points24-v0"
+
+
+FAILURES = {
+    Failure.WRONG: "ended without success",
+    Failure.ILLEGAL: "an illegal action ended it",
+    Failure.INVALID: "answers could not be read",
+    Failure.CUT_OFF: "cut off",
+    Failure.UNSOLVABLE: "has no solution",
+    Failure.CRASHED: "crashed",
+}
+"""What a failure is called where an environment has no words of its own for it."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +31,7 @@ class Wording:
         explained: the line under the table; empty if there is nothing to explain.
         sides: (hand_split, words) of the rates that a summary shows beside the whole.
         titles: what a split is called as a heading; its own name where nothing is said here.
+        failures: what kinds of failure are called, where :data:`FAILURES` is not plain enough.
     """
 
     columns: tuple[tuple[str, str], ...]
@@ -25,6 +39,7 @@ class Wording:
     explained: str = ""
     sides: tuple[tuple[str, str], ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[Failure, str] = field(default_factory=dict)
 
     def heading(self, split: str) -> str:
         """The heading of a column of success rates."""
@@ -34,6 +49,10 @@ class Wording:
         """What a split is called as a heading."""
         return self.titles.get(split, split)
 
+    def failure(self, kind: Failure) -> str:
+        """What a kind of failure is called."""
+        return self.failures.get(kind, FAILURES[kind])
+
 
 HANDS = Wording(
     columns=(("train", "success,\ntrained"), ("test", "success,\nheld-out"), ("all", "success,\nall hands")),
@@ -41,6 +60,11 @@ HANDS = Wording(
     explained="trained, held-out: multisets of card values that training may use, never uses",
     sides=(("train", "on trained multisets"), ("test", "on held-out multisets")),
     titles={"train": "Trained multisets", "test": "Held-out multisets", "all": "All hands"},
+    failures={
+        Failure.WRONG: "wrong formula",
+        Failure.ILLEGAL: "an illegal number ended it",
+        Failure.CUT_OFF: "formula too long, cut off",
+    },
 )
 ROOMS = Wording(
     columns=(
@@ -50,10 +74,21 @@ ROOMS = Wording(
     ),
     ranking=("valid_unseen", "valid_seen", "train"),
     explained="valid_seen: other games in rooms of training; valid_unseen: rooms that training never uses",
+    failures={Failure.CUT_OFF: "task not done, cut off"},
 )
 WHOLE = Wording(columns=(("all", "success"),), ranking=("all",), titles={"all": "All episodes"})
+SUMS = replace(WHOLE, failures={Failure.WRONG: "wrong formula", Failure.CUT_OFF: "formula too long, cut off"})
+LINE = replace(WHOLE, failures={Failure.CUT_OFF: "target not reached, cut off"})
+BLACKJACK = replace(WHOLE, failures={Failure.WRONG: "lost or drawn"})
 
-_WORDINGS = {DEFAULT_ENV: HANDS, "gtr/ALFWorld-v0": ROOMS, "gtr/ALFWorldThor-v0": ROOMS}
+_WORDINGS = {
+    DEFAULT_ENV: HANDS,
+    "gtr/ALFWorld-v0": ROOMS,
+    "gtr/ALFWorldThor-v0": ROOMS,
+    "gtr/EZPoints-v0": SUMS,
+    "gtr/NumberLine-v0": LINE,
+    "gtr/Blackjack-v0": BLACKJACK,
+}
 
 
 def wording(env_id: str) -> Wording:

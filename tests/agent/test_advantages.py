@@ -1,11 +1,9 @@
 """GAE by hand-worked numbers, the ends of episodes first of all."""
 
-import math
-
 import pytest
 import torch
 
-from gtr_agent.advantages import gae, whiten
+from gtr_agent.advantages import gae
 
 
 def column(*values: float) -> torch.Tensor:
@@ -90,14 +88,3 @@ def test_no_turns_give_no_advantages() -> None:
 def test_shapes_that_differ_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"truncated has shape \(2, 1\)"):
         gae(REWARDS, VALUES, NEXT_VALUES, NO, flags(0, 0), gamma=0.5, lam=0.8)
-
-
-def test_whiten_by_hand() -> None:
-    # mean 2, population deviation sqrt(2/3)
-    step = 1 / math.sqrt(2 / 3)
-    torch.testing.assert_close(whiten(torch.tensor([1.0, 2.0, 3.0])), torch.tensor([-step, 0.0, step]))
-
-
-def test_whiten_gives_zero_for_equal_or_single_entries() -> None:
-    assert torch.equal(whiten(torch.full((2, 3), 5.0)), torch.zeros(2, 3))
-    assert torch.equal(whiten(torch.tensor([5.0])), torch.zeros(1))

@@ -40,6 +40,7 @@ def test_overrides_take_toml_values_and_plain_text() -> None:
         ("ppo.epochs=many", ["ppo.epochs='many'", "integer"]),
         ("method=sarsa", ["method='sarsa'", "gtr-turbo-kl"]),
         ("ppo.epochs", ["section.key=value"]),
+        ("ppo=3", ["ppo=3", "section", "ppo.KEY=VALUE"]),
         ("method.name=1", ["method"]),
         ("ppo.batch_size=100000", ["ppo.batch_size=100000", "rollout.turns"]),
     ],

@@ -22,6 +22,8 @@ from gtr_envs.errors import SettingError
         (["imitation.weight=2.0"], "imitation.weight", "method='gtr-turbo-kl'"),
         (["merge.weights=sma", "merge.ema_alpha=0.1"], "merge.ema_alpha", "merge.weights='sma'"),
         (["method=gtr", "corrector.max_cost=1.0"], "corrector.max_cost", "corrector.kind='solver'"),
+        (["model.adapter=none"], "model.adapter", "method='gtr-turbo-kl'"),
+        (["ppo.micro_batch_tokens=512", "ppo.micro_batch_size=2"], "ppo.micro_batch_size", "micro_batch_tokens=512"),
         (["method=sft", "sft.noise=0.2"], "sft.noise", "usual Points24"),
     ],
 )

@@ -15,6 +15,8 @@ from leaderboard.agents import AgentCard
 from leaderboard.evaluate import evaluate
 from leaderboard.summary import Result
 
+from .browser import artefacts, browser_page, chromium  # noqa: F401 - fixtures
+
 POINTS24 = "gtr/Points24-v0"
 ALFWORLD = "gtr/ALFWorld-v0"
 

@@ -46,7 +46,10 @@ def test_the_quickstart_ranks_four_agents_on_three_kinds_of_hands(finished: Path
     assert (by_agent["gtr-turbo-kl"].method, by_agent["warm-start"].method) == ("gtr-turbo-kl", "sft")
     assert by_agent["gtr-turbo-kl"].base_model == "warm-start"
     assert (by_agent["warm-start"].tokens_out or 0) > 0
-    assert "<img" in (finished / "page.html").read_text("utf-8")
+    page = (finished / "site" / "agents" / "gtr-turbo-kl.html").read_text("utf-8")
+    assert "<img" in page
+    assert "<polyline" in page
+    assert list((finished / "site" / "replays").glob("*.html"))
 
 
 def test_the_quickstart_ends_with_the_table_and_what_next(finished: Path) -> None:

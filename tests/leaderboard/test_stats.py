@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.stats import bootstrap_mean, compare_paired, wilson
+from leaderboard.stats import (
+    bootstrap_mean,
+    compare_paired,
+    interquartile_mean,
+    mcnemar,
+    row_means,
+    stratified_bootstrap,
+    stratified_bootstraps,
+    wilson,
+)
 
 
 def test_wilson_of_none_in_ten() -> None:
@@ -108,3 +117,62 @@ def test_agents_that_never_differ() -> None:
 def test_a_paired_comparison_needs_pairs() -> None:
     with pytest.raises(ValueError, match="same hands"):
         compare_paired([True], [True, False])
+
+
+def test_interquartile_mean_by_hand() -> None:
+    # of eight values the two smallest and the two largest go: (3 + 4 + 5 + 6) / 4; of five, one each: (2 + 3 + 4) / 3
+    rows = np.array([[100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]])
+    assert interquartile_mean(rows) == pytest.approx([4.5, 4.5])
+    assert interquartile_mean(np.array([[9.0, 2.0, 3.0, 4.0, -50.0]])) == pytest.approx([3.0])
+    assert interquartile_mean(np.array([[1.0, 2.0, 6.0]])) == pytest.approx([3.0])  # nothing to cut off
+
+
+def test_a_stratified_bootstrap_keeps_every_stratum_at_its_weight() -> None:
+    # each stratum is all alike, so that every resample gives the same mean, (2 * 0 + 3 * 10) / 5; drawn without regard
+    # to strata it would range over 0 to 10
+    interval = stratified_bootstrap([[0.0, 0.0], [10.0, 10.0, 10.0]], row_means)
+    assert (interval.value, interval.low, interval.high) == (6.0, 6.0, 6.0)
+
+
+def test_a_stratified_bootstrap_of_two_coins() -> None:
+    # each stratum's mean is 0, 1/2 or 1 with probabilities 1/4, 1/2, 1/4; their mean is 0 or 1 with probability 1/16
+    interval = stratified_bootstrap([[0.0, 1.0], [0.0, 1.0]], row_means)
+    assert (interval.value, interval.low, interval.high) == (0.5, 0.0, 1.0)
+
+
+def test_one_stratum_is_the_plain_bootstrap() -> None:
+    values = list(np.random.default_rng(1).normal(size=60))
+    assert stratified_bootstrap([values, []], row_means) == bootstrap_mean(values)
+
+
+def test_a_stratified_bootstrap_without_spread() -> None:
+    assert all(map(math.isnan, vars(stratified_bootstrap([], row_means)).values()))
+    single = stratified_bootstrap([[1.0], [2.0]], row_means)
+    assert single.value == 1.5
+    assert math.isnan(single.low)
+    assert math.isnan(stratified_bootstrap([[1.0], [1.0]], row_means).high)
+    assert stratified_bootstrap([[1.0, 1.0]], row_means).high == 1.0
+
+
+def test_a_stratified_bootstrap_in_chunks_draws_every_resample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leaderboard.stats.BOOTSTRAP_CHUNK", 17)
+    shapes: list[tuple[int, ...]] = []
+
+    def mean(rows: np.ndarray) -> np.ndarray:
+        shapes.append(rows.shape)
+        return row_means(rows)
+
+    stratified_bootstrap([[0.0, 1.0], [4.0, 5.0, 9.0]], mean, n_resamples=50)
+    assert sum(rows for rows, _ in shapes[1:]) == 50  # the first is the sample itself
+    assert {values for _, values in shapes} == {5}
+
+
+@pytest.mark.parametrize(("counts", "p_value"), [((0, 0), 1.0), ((0, 3), 0.25), ((1, 5), 14 / 64), ((5, 5), 1.0)])
+def test_mcnemar_of_counts(counts: tuple[int, int], p_value: float) -> None:
+    assert mcnemar(*counts) == pytest.approx(p_value)
+
+
+def test_several_statistics_of_one_bootstrap_are_those_of_their_own() -> None:
+    strata = [[1.0, 5.0, -2.0, 7.5], [0.0, 3.0], []]
+    both = stratified_bootstraps(strata, (row_means, interquartile_mean), n_resamples=500)
+    assert both == [stratified_bootstrap(strata, each, n_resamples=500) for each in (row_means, interquartile_mean)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,16 @@ from leaderboard.agents import AgentCard
 from leaderboard.records import RunMeta
 from leaderboard.standings import compare, percent, result_lines, standings, standings_tables
 from leaderboard.summary import Result, SuccessRate, find_results, summarise
-from leaderboard.table import COLUMNS, format_csv, measured_rows, parse_csv, reported_rows, write_csv
+from leaderboard.table import (
+    COLUMNS,
+    DTYPES,
+    format_csv,
+    measured_rows,
+    parse_csv,
+    read_csv,
+    reported_rows,
+    write_csv,
+)
 
 from .conftest import ALFWORLD, Evaluate, SayingPolicy
 
@@ -97,6 +107,53 @@ def test_pandas_reads_numbers_as_numbers() -> None:
         assert frame[column].dtype == "int64"
     for column in ("success_rate", "success_lo", "return_mean", "wall_s", "temperature"):
         assert frame[column].dtype == "float64"
+
+
+def test_pandas_reads_each_column_with_its_documented_type(tmp_path: Path) -> None:
+    path = tmp_path / "leaderboard.csv"
+    write_csv(path, [made_up("TtEe", agent="None", temperature=1.0), made_up("T", seed=3)])
+    table = read_csv(path)
+    assert {name: str(kind) for name, kind in table.dtypes.items()} == DTYPES
+    assert list(DTYPES) == list(COLUMNS)
+    documented = (Path(__file__).resolve().parents[2] / "docs" / "leaderboard.md").read_text("utf-8")
+    for name, kind in DTYPES.items():
+        assert re.search(rf"^\| [^|]*`{name}`[^|]*\| {kind} \|", documented, re.MULTILINE), name
+    measured = table[table.source == "measured"]
+    assert set(measured.agent) == {"a", "None"}
+    assert (int(measured.n_episodes.sum()), measured.seed.max()) == (5, 3)
+    assert table[table.source == "reported"].seed.isna().all()
+    path.write_text("agent,score\nme,100\n")
+    with pytest.raises(ResultError, match="other columns than schema 1"):
+        read_csv(path)
+    with pytest.raises(ResultError, match="cannot be read"):
+        read_csv(tmp_path / "missing.csv")
+
+
+# Success in percent, and for Points24 the episode return, as arXiv:2512.13043 has them.
+PUBLISHED = {
+    ("gym_cards/Points24-v0", "GPT-4o zero-shot"): (2.5, -6.35),
+    ("gym_cards/Points24-v0", "Qwen2.5-VL-72B zero-shot"): (5.6, -5.69),
+    ("gym_cards/Points24-v0", "Qwen2.5-VL-7B after SFT"): (22.0, -3.2),
+    ("gym_cards/Points24-v0", "RL4VLM (plain PPO)"): (3.5, -13.3),
+    ("gym_cards/Points24-v0", "GTR (GPT-4o teacher)"): (44.5, 0.53),
+    ("gym_cards/Points24-v0", "GTR-Turbo (SFT)"): (48.0, 1.32),
+    ("gym_cards/Points24-v0", "GTR-Turbo (KL)"): (53.5, 2.39),
+    ("alfworld", "RL4VLM (plain PPO)"): (8.0, None),
+    ("alfworld", "GTR (GPT-4o teacher)"): (16.0, None),
+    ("alfworld", "GTR-Turbo (KL)"): (15.0, None),
+    ("alfworld", "GPT-4o zero-shot"): (42.0, None),
+    ("alfworld", "Qwen2.5-VL-72B zero-shot"): (32.0, None),
+}
+
+
+def test_every_published_number_is_there_with_its_source() -> None:
+    rows = {(row.env_id, row.agent): row for row in reported_rows()}
+    assert set(rows) == set(PUBLISHED)
+    for key, (success, episode_return) in PUBLISHED.items():
+        assert rows[key].success_rate == pytest.approx(success / 100)
+        assert rows[key].return_mean == episode_return
+        assert (rows[key].source, rows[key].reference) == ("reported", "arXiv:2512.13043")
+        assert rows[key].success_lo is rows[key].n_episodes is rows[key].version is None
 
 
 def test_the_order_is_by_environment_split_and_success_over_all_seeds() -> None:

@@ -1,0 +1,96 @@
+"""Agents that are models run in this process: a checkpoint's folder, or any model that transformers knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gtr_envs.episode import Policy
+from gtr_envs.errors import CheckpointError, GtrError, MissingExtraError
+from leaderboard.agent_card import plain_name
+from leaderboard.agents import AgentOptions
+
+FETCH = (
+    "if the name is right, fetch the model where there is a network (hf download NAME), or give a folder that holds "
+    "it; HF_HUB_OFFLINE=1 keeps to what was fetched before"
+)
+
+
+def load_checkpoint(folder: Path, options: AgentOptions) -> Policy:
+    """Load the agent in a folder: an adapter, a whole model, or a training run's newest checkpoint.
+
+    Args:
+        folder: trained here, or elsewhere and then without notes: it samples at temperature 1 and writes 256 tokens
+            at most, unless the options say otherwise.
+        options: how it is to play.
+
+    Raises:
+        CheckpointError: there is no agent there, it is damaged, or its base model cannot be found.
+        MissingExtraError: playing a model needs libraries that are not installed.
+    """
+
+    def load() -> Policy:
+        from gtr_agent.policy import load_policy
+
+        return load_policy(
+            folder, temperature=options.temperature, greedy=options.greedy, max_new_tokens=options.max_new_tokens
+        )
+
+    return _named_errors(f"checkpoint {folder}", load)
+
+
+def load_hub_model(name: str, options: AgentOptions) -> Policy:
+    """Load any image-text-to-text model that transformers' Auto classes know.
+
+    Args:
+        name: on the Hugging Face hub, or a folder in its layout.
+        options: how it is to play.
+
+    Raises:
+        CheckpointError: there is no such model, or it is not in the cache and the hub cannot be reached.
+        MissingExtraError: playing a model needs libraries that are not installed.
+    """
+    if Path(name).is_dir():
+        return load_checkpoint(Path(name), options)
+
+    def load() -> Policy:
+        from gtr_agent.policy import load_hub_policy
+
+        return load_hub_policy(
+            name,
+            temperature=options.temperature or 1.0,
+            greedy=options.greedy,
+            max_new_tokens=options.max_new_tokens or 256,
+        )
+
+    policy = _named_errors(f"model {name}", load)
+    policy.name = plain_name(name)
+    return policy
+
+
+def _named_errors(what: str, load: Callable[[], Policy]) -> Policy:
+    """Load a model; whatever a library says about a broken one, the user needs one line and the mend."""
+    try:
+        return load()
+    except ImportError as error:
+        if isinstance(error, GtrError) or (error.name or "").startswith("gtr_agent"):
+            raise
+        raise MissingExtraError(f"playing a model needs {error.name}: pip install 'gtr-bench[agent]'") from error
+    except CheckpointError as error:
+        if _was_not_found(error):
+            raise CheckpointError(f"{error}; {FETCH}") from error
+        raise
+    except GtrError:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise CheckpointError(
+            f"{what} is damaged or cannot be run here ({type(error).__name__}: {first}); choose another checkpoint or "
+            "model, or train again"
+        ) from error
+
+
+def _was_not_found(error: BaseException) -> bool:
+    """Whether a model was looked for on the hub in vain; what libraries raise for it differs, what they say less."""
+    text = str(error)
+    return "huggingface.co" in text or "offline mode" in text or "hf.co" in text
