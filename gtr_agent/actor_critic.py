@@ -7,7 +7,6 @@ departure from the paper: with a small model the value's gradient drowns the pol
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gtr_agent.batches import AnswerBatch
+from gtr_agent.features import as_model_inputs, takes_features, tower_features
 from gtr_agent.folding import (
     adapter_factors,
     beside,
@@ -27,7 +27,7 @@ from gtr_agent.folding import (
 )
 from gtr_agent.logits import chunked_log_probs
 from gtr_agent.losses import entropy, token_log_probs
-from gtr_agent.model import FEATURES, ROW_TENSORS, Precision, PromptBatch, autocast, join
+from gtr_agent.model import Precision, PromptBatch, autocast, join
 from gtr_agent.positions import token_positions
 from gtr_envs.errors import CheckpointError
 
@@ -159,7 +159,9 @@ class ActorCritic(nn.Module):
         """
         self.features_settled = True
         if self.cache_features:
-            self.cache_features = len(self._features(prompt)) == len(prompt.inputs["input_ids"]) == 1
+            self.cache_features = (
+                len(tower_features(self.causal, prompt, self.precision)) == len(prompt.inputs["input_ids"]) == 1
+            )
 
     def picture_features(self, prompt: PromptBatch) -> list[Tensor] | None:
         """Each turn's picture as features, (visual tokens, 1 + deep layers, hidden size); None to keep pixels.
@@ -169,7 +171,7 @@ class ActorCritic(nn.Module):
         """
         if not self.cache_features:
             return None
-        features = self._features(prompt)
+        features = tower_features(self.causal, prompt, self.precision)
         turns = len(prompt.inputs["input_ids"])
         if len(features) != turns:
             raise CheckpointError(
@@ -177,20 +179,6 @@ class ActorCritic(nn.Module):
                 "gave one for the first turn; pictures of one environment must be of one size"
             )
         return features
-
-    def _features(self, prompt: PromptBatch) -> list[Tensor]:
-        """What the vision tower makes of a batch's pictures.
-
-        Qwen3-VL's vision tower also speaks to the first layers of the language model: those are its deep layers.
-        """
-        wanted = inspect.signature(self.causal.get_image_features).parameters
-        pictures = {
-            name: tensor for name, tensor in prompt.inputs.items() if name in wanted and name not in ROW_TENSORS
-        }
-        with torch.no_grad(), autocast(self.precision, prompt.inputs["input_ids"].device.type):
-            output = self.causal.get_image_features(**pictures, return_dict=True)
-        levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or [])]
-        return [torch.stack(pieces, dim=1) for pieces in zip(*levels, strict=True)]
 
     def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
         """The last hidden states, (turns, tokens, hidden size)."""
@@ -287,13 +275,6 @@ def checkpoint_layers(causal: Any) -> None:
     causal.disable_input_require_grads()
 
 
-def takes_features(causal: Any) -> bool:
-    """Whether a model takes a picture's features in place of its pixels."""
-    return "mm_encoder_outputs" in inspect.signature(causal.forward).parameters and hasattr(
-        causal, "get_image_features"
-    )
-
-
 def check_plain_logits(config: Any) -> None:
     """Refuse models whose logits are not simply the output layer's.
 
@@ -307,17 +288,3 @@ def check_plain_logits(config: Any) -> None:
                 f"this model bends its logits ({name}={getattr(text, name)}), which scoring would miss; models whose "
                 f"logits are those of the output layer can be trained"
             )
-
-
-def as_model_inputs(inputs: dict[str, Tensor]) -> dict[str, Any]:
-    """A batch's tensors as the model takes them: picture features, where kept, go in as the vision tower's output."""
-    arguments: dict[str, Any] = dict(inputs)
-    features = arguments.pop(FEATURES, None)
-    if features is not None:
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-        first, *deep = features.unbind(dim=1)
-        output = BaseModelOutputWithPooling(pooler_output=(first,))
-        output.deepstack_features = [(level,) for level in deep]  # Qwen3-VL's own class of output has it
-        arguments["mm_encoder_outputs"] = {"image": output}
-    return arguments

@@ -78,7 +78,7 @@ def write_model_notes(
     }
     write_json(folder / NOTES, notes)
     card = CARD.format(
-        library="transformers" if method == "sft" else "peft",
+        library="peft" if (folder / "adapter_config.json").is_file() else "transformers",
         base=notes["base_model"],
         method=method,
         title=f"{settings.env.id} agent",

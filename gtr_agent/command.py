@@ -82,6 +82,8 @@ def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
         GtrError: as :func:`gtr_agent.train.train`.
         OutputError: the folder cannot be made or written, as where the disk is full.
     """
+    from safetensors import SafetensorError
+
     from gtr_agent.launch import is_main_process
     from gtr_agent.run_folder import CONFIG
     from gtr_agent.stopping import Interrupted
@@ -93,7 +95,7 @@ def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
         return train(settings, out, resume)
     except (CostCapError, EndpointError, MissingReplyError) as error:  # raised while it trains: its folder is there
         raise type(error)(f"{error}. Once that is mended, {resumable}") from error
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk
         if isinstance(error, GtrError):
             raise
         then = f"then {resumable}" if (out / CONFIG).is_file() else "or choose another --out"

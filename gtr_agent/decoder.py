@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gtr_agent.actor_critic import ActorCritic, as_model_inputs
+from gtr_agent.actor_critic import ActorCritic
+from gtr_agent.features import as_model_inputs
 from gtr_agent.kv_cache import make_cache
 from gtr_agent.lean_decoder import LeanDecoder
 from gtr_agent.lean_parts import collect_parts

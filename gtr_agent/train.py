@@ -58,10 +58,11 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
     check_no_sharding()
     if settings.method == "sft":
         return run_sft(settings, out, resume)
-    check_environment(settings)
     ranks = Ranks(settings.model.device)
+    # Other settings than the run's are named as such, before anything is tried with them.
     if resume and (last := ranks.once(lambda: finished_checkpoint(out, settings))) is not None:
         return last
+    check_environment(settings)
     with Run(settings, out, resume, loaded, ranks) as run:
         for number in range(run.done + 1, settings.ppo.updates + 1):
             clock = Clock()

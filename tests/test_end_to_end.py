@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (*train, "--out", "runs/kl"),
         ("eval", "--agent", "runs/kl", "--episodes", "2", "--split", "test"),
         ("eval", "--agent", "expert", "--episodes", "3", "--split", "test"),
-        ("leaderboard", "results", "--csv", "leaderboard.csv", "--page", "page.html"),
+        ("leaderboard", "results", "--csv", "leaderboard.csv", "--html", "site"),
     ):
         done = gtr_bench(folder, *arguments)
         assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_the_leaderboard_ranks_both_agents(folder: Path) -> None:
     assert float(by_method["expert"]["success_rate"]) == 1
     assert float(by_method["expert"]["return_mean"]) == 10
     assert (by_method["gtr-turbo-kl"]["n_episodes"], by_method["gtr-turbo-kl"]["split"]) == ("2", "test")
-    assert "<html" in (folder / "page.html").read_text(encoding="utf-8")
+    assert "<html" in (folder / "site" / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_run_leaves_whole_artefacts(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gtr_agent.actor_critic import ActorCritic
+from gtr_agent.features import tower_features
 from gtr_agent.model import encode_prompts
 from gtr_agent.parallel import Workers
 from gtr_agent.rollout import Collector
@@ -19,14 +20,13 @@ def test_how_pictures_are_kept_is_decided_once_before_the_workers(
     settings: Settings, actor: ActorCritic, processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    features = actor._features
 
-    def in_pieces(prompt: Any) -> list[torch.Tensor]:
+    def in_pieces(*arguments: Any) -> list[torch.Tensor]:
         """As of a model that cuts each picture in two."""
         looked.append(threading.get_ident())
-        return [piece for piece in features(prompt) for _ in range(2)]
+        return [piece for piece in tower_features(*arguments) for _ in range(2)]
 
-    monkeypatch.setattr(actor, "_features", in_pieces)
+    monkeypatch.setattr("gtr_agent.actor_critic.tower_features", in_pieces)
     workers = Workers(2)
     collector = Collector(settings, actor, processor, workers)
     rows = [row for time in collector.collect().transitions for row in time]
@@ -37,11 +37,12 @@ def test_how_pictures_are_kept_is_decided_once_before_the_workers(
     assert all("pixel_values" in row.prompt.picture for row in rows)
 
 
-def test_pictures_that_change_their_kind_on_the_way_are_an_error(actor: ActorCritic, processor: Any) -> None:
+def test_pictures_that_change_their_kind_on_the_way_are_an_error(
+    actor: ActorCritic, processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frames = [np.zeros((300, 300, 3), np.uint8)] * 2
     one, two = (encode_prompts(processor, ["what?"] * count, frames[:count]) for count in (1, 2))
     actor.settle_features(one)
-    features = actor._features
-    actor._features = lambda prompt: features(prompt) * 2  # type: ignore[method-assign]
+    monkeypatch.setattr("gtr_agent.actor_critic.tower_features", lambda *given: tower_features(*given) * 2)
     with pytest.raises(CheckpointError, match="4 pictures' features for 2 turns"):
         actor.picture_features(two)

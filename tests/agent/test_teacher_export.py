@@ -11,11 +11,14 @@ from safetensors import safe_open
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import stack_answers
+from gtr_agent.export_teacher import export_teacher
 from gtr_agent.model import PromptBatch, encode_prompts, load_model
+from gtr_agent.policy import load_policy
 from gtr_agent.settings import MergeSettings, Settings
 from gtr_agent.teacher import MergedTeacher
 from gtr_agent.teacher_export import low_rank_factors, save_teacher
-from gtr_envs.errors import OutputExistsError, SettingError
+from gtr_agent.train import train
+from gtr_envs.errors import CheckpointError, OutputExistsError, SettingError
 
 ANSWERS = stack_answers([[400, 401, 402], [500, 501, 502]], [[False, False, True]] * 2, 0)
 
@@ -166,3 +169,28 @@ def test_bad_wishes_are_errors(teacher: MergedTeacher, tmp_path: Path) -> None:
         save_teacher(teacher, tmp_path / "teacher", rank=0)
     with pytest.raises(SettingError, match="full weights have none"):
         save_teacher(teacher, tmp_path / "teacher", "weights", rank=4)
+
+
+def test_a_run_s_teacher_is_saved_and_plays(settings: Settings, tmp_path: Path, prompt: PromptBatch) -> None:
+    run = tmp_path / "run"
+    train(settings.model_copy(update={"keep_checkpoints": 1}), run)
+    assert export_teacher(run, tmp_path / "adapter", rank=600) < 1e-5, "no layer has a higher rank"
+    assert export_teacher(run / "checkpoints" / "update-000002", tmp_path / "weights", "weights") == 0
+    policies = [load_policy(tmp_path / name) for name in ("adapter", "weights")]
+    assert [policy.meta["update"] for policy in policies] == [2, 2]
+    assert "library_name: transformers" in (tmp_path / "weights" / "README.md").read_text()
+    with torch.no_grad():
+        found = [policy.actor.score(prompt, ANSWERS).log_probs for policy in policies]
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
+    base = log_probs(load_model(settings.model.base, "eager"), prompt)
+    assert not torch.allclose(found[1] * settings.rollout.temperature, base, atol=1e-6)
+
+
+def test_what_has_no_merged_teacher_is_named(settings: Settings, tiny_folder: Path, tmp_path: Path) -> None:
+    one = settings.ppo.model_copy(update={"updates": 1})
+    train(settings.model_copy(update={"method": "ppo", "ppo": one}), tmp_path / "run")
+    with pytest.raises(SettingError, match="trained by ppo, which merges no teacher; gtr-turbo-sft or gtr-turbo-kl"):
+        export_teacher(tmp_path / "run", tmp_path / "teacher")
+    with pytest.raises(CheckpointError, match="no checkpoint of a run"):
+        export_teacher(tiny_folder, tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()

@@ -36,6 +36,24 @@ def test_a_mistaken_option_is_named_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("run", "is a run and no whole model.*warm start.*--resume"),
+        ("run/checkpoints/update-000001", "is an adapter and no whole model"),
+        ("nothing", "there is no folder .*gtr-bench sft"),
+    ],
+)
+def test_what_is_no_whole_model_is_no_base(settings: Settings, tmp_path: Path, base: str, words: str) -> None:
+    adapter = tmp_path / "run" / "checkpoints" / "update-000001"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    mistaken = settings.model_copy(update={"model": settings.model.model_copy(update={"base": str(tmp_path / base)})})
+    with pytest.raises(CheckpointError, match=words):
+        train(mistaken, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("start", [train, run_sft])
 def test_another_run_is_not_overwritten(settings: Settings, tmp_path: Path, start) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "results.txt").write_text("precious")
