@@ -84,7 +84,7 @@ def describe_agent(spec: str, policy: Policy, *, name: str | None = None) -> Age
     Raises:
         SettingError: the name cannot be a folder's.
     """
-    called = name or policy.name
+    called = policy.name if name is None else name
     if not _NAME.fullmatch(called):
         raise SettingError(
             f"agent name {called!r} is not allowed; use letters, digits and . _ + - @ (at most 100), by --name"

@@ -159,7 +159,9 @@ def user_message(error: Exception) -> str | None:
     if typed is None:
         return None
     text = " ".join(typed().split())
-    return f"{text} (gtr-bench --help lists what there is)" if text else ""
+    context = getattr(error, "ctx", None)
+    command = f"gtr-bench {context.info_name}" if context is not None and context.parent is not None else "gtr-bench"
+    return f"{text} ({command} --help lists what there is)" if text else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -61,7 +61,7 @@ def find_agent_results(given: str, results: Path) -> list[Result]:
         ResultError: it names nothing, or results of several agents; or they are damaged.
     """
     from gtr_envs.errors import ResultError
-    from leaderboard.records import META, is_result, read_meta
+    from leaderboard.records import read_meta, result_folders
     from leaderboard.summary import find_results
 
     if Path(given).is_dir():
@@ -72,8 +72,7 @@ def find_agent_results(given: str, results: Path) -> list[Result]:
         return found
     if not results.is_dir():
         raise ResultError(f"{given} is no folder, and there is no folder {results} to look for an agent of that name")
-    folders = [file.parent for file in sorted(results.rglob(META)) if is_result(file.parent)]
-    named = {folder: read_meta(folder).agent for folder in folders}
+    named = {folder: read_meta(folder).agent for folder in result_folders(results)}
     chosen = [folder for folder, agent in named.items() if agent == given]
     if not chosen:
         there = ", ".join(sorted(set(named.values()))) or "none"

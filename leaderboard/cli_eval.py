@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -153,8 +154,18 @@ def eval_command(
     print_pooled(terminal, results)
     if json:
         print(results_json(results))
+    else:
+        terminal.print(next_steps(out, results[0].folder), soft_wrap=True, highlight=False, markup=False)
     if any(result.summary.crashed for result in results):
         raise typer.Exit(CRASHED)
+
+
+def next_steps(out: Path, folder: Path) -> str:
+    """The commands to go on with after an evaluation: the ranking, and an episode to look at."""
+    return (
+        f"go on with: gtr-bench leaderboard {quote(str(out))} --csv leaderboard.csv --html site/\n"
+        f"            gtr-bench replay {quote(str(folder))} --episode 0"
+    )
 
 
 def check_specs(specs: Sequence[str], name: str | None) -> list[str]:

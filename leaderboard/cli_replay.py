@@ -34,6 +34,7 @@ def replay_command(
     seed: Annotated[
         int | None, typer.Option(help="The evaluation seed, where the folder holds evaluations with several.")
     ] = None,
+    split: Annotated[str | None, typer.Option(help="The split, where the folder holds evaluations of several.")] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The page to write; else replays/AGENT-ENVIRONMENT-SPLIT-seed-S-episode-N.html."),
@@ -52,7 +53,7 @@ def replay_command(
 
     _check_ending(out, ("html", "htm"), "--out")
     _check_ending(gif, ("gif",), "--gif")
-    result = _one_result(results, seed)
+    result = _one_result(results, seed, split)
     number = _place_of(result, episode)
     chosen = result.episodes[number[0]]
     shown = gather(result.folder, result.meta, chosen, number[1])
@@ -74,8 +75,10 @@ def replay_command(
 
 def default_page(result: Result, number: int) -> Path:
     """Where a replay goes that is given no name: below the current folder, beside no results."""
-    meta = result.meta
-    return Path("replays") / f"{meta.agent}-{meta.env_id.replace('/', '-')}-{result.folder.name}-episode-{number}.html"
+    from leaderboard.texts import file_name
+
+    meta = result.meta  # of results made elsewhere: names there may be anything
+    return Path("replays") / f"{file_name(f'{meta.agent}-{meta.env_id}-{result.folder.name}')}-episode-{number}.html"
 
 
 def _check_ending(path: Path | None, endings: Sequence[str], option: str) -> None:
@@ -86,7 +89,7 @@ def _check_ending(path: Path | None, endings: Sequence[str], option: str) -> Non
         raise SettingError(f"{option} {path}: expected a name that ends in .{endings[0]}")
 
 
-def _one_result(path: Path, seed: int | None) -> Result:
+def _one_result(path: Path, seed: int | None, split: str | None) -> Result:
     """The evaluation that is meant.
 
     Raises:
@@ -96,14 +99,16 @@ def _one_result(path: Path, seed: int | None) -> Result:
     from leaderboard.summary import find_results
 
     found = find_results([path])
-    if seed is not None:
-        seeds = sorted({result.meta.seed for result in found})
-        found = [result for result in found if result.meta.seed == seed]
-        if not found:
-            raise ResultError(f"{path} has no evaluation with seed {seed}; there are {', '.join(map(str, seeds))}")
+    for name, wanted in (("seed", seed), ("split", split)):
+        there = sorted({getattr(result.meta, name) for result in found})
+        if wanted is not None and wanted not in there:
+            raise ResultError(f"{path} has no evaluation with {name} {wanted}; there are {', '.join(map(str, there))}")
+        found = [result for result in found if wanted in (None, getattr(result.meta, name))]
     if len(found) > 1:
         names = ", ".join(str(result.folder) for result in found[:4]) + (", ..." if len(found) > 4 else "")
-        raise ResultError(f"{path} holds {len(found)} evaluations; name the folder of one: {names}")
+        raise ResultError(
+            f"{path} holds {len(found)} evaluations; say --split or --seed, or name the folder of one: {names}"
+        )
     return found[0]
 
 

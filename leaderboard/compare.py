@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from gtr_envs.episode import Episode
 from gtr_envs.errors import ResultError
 from leaderboard.records import RunMeta
+from leaderboard.sources import game_of
 from leaderboard.stats import Interval, mcnemar, row_means, stratified_bootstrap
 from leaderboard.summary import Result
 
@@ -145,7 +146,7 @@ def _listed(results: Iterable[Result]) -> str:
 
 def _check_same_start(ours: Result, theirs: Result, one: Episode, other: Episode) -> None:
     """A crashed episode may not know how it began; two that know must agree."""
-    if one.info and other.info and dict(one.info) != dict(other.info):
+    if one.info and other.info and _start(one) != _start(other):
         raise ResultError(
             f"{ours.folder} and {theirs.folder}: seed {one.seed} is {_start(one)} in one and {_start(other)} in the "
             f"other, played with gtr-bench {ours.meta.version} and {theirs.meta.version}; evaluate both again with one "
@@ -154,7 +155,9 @@ def _check_same_start(ours: Result, theirs: Result, one: Episode, other: Episode
 
 
 def _start(episode: Episode) -> str:
-    return json.dumps(dict(episode.info), sort_keys=True, default=str)
+    """What an episode began with, as text that is the same on every machine."""
+    game = {"gamefile": game_of(episode.info["gamefile"])} if "gamefile" in episode.info else {}
+    return json.dumps({**episode.info, **game}, sort_keys=True, default=str)
 
 
 def _each_hand_once(pairs: Sequence[Pair]) -> list[Pair]:

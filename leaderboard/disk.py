@@ -42,11 +42,16 @@ def write_atomic(path: Path, text: str) -> None:
     Raises:
         OutputError: it cannot be written; what stood there stands there still.
     """
+    write_bytes_atomic(path, text.encode("utf-8", errors="replace"))
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """As :func:`write_atomic`, for what is no text."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            beside.write_bytes(text.encode("utf-8", errors="replace"))
+            beside.write_bytes(data)
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)

@@ -29,6 +29,8 @@ from leaderboard.options import normal_options, played_split, rules_in_words
 from leaderboard.provenance import git_commit, library_versions, package_version, today
 from leaderboard.records import (
     EPISODES,
+    MAX_EPISODES,
+    MAX_SEED,
     META,
     SUMMARY,
     TIMING,
@@ -48,9 +50,6 @@ from leaderboard.scores import SCORES, prepare_scores, read_scores, scores_of, s
 from leaderboard.sources import game_source, playable_options, recorded_options
 from leaderboard.spending import spent_since, usage_of
 from leaderboard.summary import Result, check_seeds, load_result
-
-MAX_EPISODES = 1_000_000
-"""An evaluation seed owns this many episode seeds."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ def make_meta(agent: AgentCard, env_id: str, env_kwargs: Mapping[str, Any], seed
     """
     if not 1 <= n_episodes <= MAX_EPISODES:
         raise SettingError(f"{n_episodes} episodes; choose 1 to {MAX_EPISODES}")
-    if seed < 0:
-        raise SettingError(f"seed {seed}; choose 0 or more")
+    if not 0 <= seed <= MAX_SEED:
+        raise SettingError(f"seed {seed}; choose 0 to {MAX_SEED}")
     normal = normal_options(env_id, env_kwargs)
     source = game_source(env_id, env_kwargs)
     options = recorded_options(normal, source)

@@ -16,8 +16,8 @@ from gtr_envs.protocol import AnswerStatus
 from gtr_envs.text_actions import make_text_env
 from leaderboard.half_blocks import half_blocks, has_pictures
 from leaderboard.records import writing
-from leaderboard.replay_page import outcome
 from leaderboard.texts import readable, signed
+from leaderboard.wording import outcome
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,12 +16,11 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from gtr_envs.episode import Episode, StopReason, Turn
-from gtr_envs.errors import OutputExistsError, ResultError
+from gtr_envs.errors import ResultError
 from gtr_envs.protocol import AnswerStatus, read_answer
 from leaderboard.disk import LOCK as LOCK
 from leaderboard.disk import append_line as append_line
@@ -29,140 +28,21 @@ from leaderboard.disk import locked as locked
 from leaderboard.disk import to_json as to_json
 from leaderboard.disk import write_atomic as write_atomic
 from leaderboard.disk import writing as writing
+from leaderboard.run_meta import IDENTITY as IDENTITY
+from leaderboard.run_meta import KIND as KIND
+from leaderboard.run_meta import MAX_EPISODES as MAX_EPISODES
+from leaderboard.run_meta import MAX_SEED as MAX_SEED
+from leaderboard.run_meta import META as META
+from leaderboard.run_meta import SCHEMA_VERSION as SCHEMA_VERSION
+from leaderboard.run_meta import RunMeta as RunMeta
+from leaderboard.run_meta import check_same_run as check_same_run
+from leaderboard.run_meta import is_result as is_result
+from leaderboard.run_meta import read_meta as read_meta
+from leaderboard.run_meta import write_meta as write_meta
 
-SCHEMA_VERSION = 1
-KIND = "gtr-bench result"
-META, EPISODES, TIMING, SUMMARY = "meta.json", "episodes.jsonl", "timing.jsonl", "summary.json"
-
-
-@dataclass(frozen=True)
-class RunMeta:
-    """The settings of one evaluation.
-
-    Attributes:
-        agent: the name in the leaderboard.
-        spec: what was asked for: ``random``, ``expert`` or a checkpoint's folder.
-        method: how the agent was made (``gtr-turbo-kl``, ``sft``, ...).
-        base_model: the model it started from, None if it is no model.
-        fingerprint: a digest of the checkpoint's weights, None if it is no model.
-        env_id: the Gymnasium id.
-        env_kwargs: the environment's options that differ from its defaults; where its games come from, always, by name.
-        split: what was played, such as ``train``; ``all`` for an environment without splits.
-        rules: the environment's rules in words: ``strict``, and options that differ from the default.
-        seed: which block of evaluation seeds was played; it is also the seed of the policy's sampling.
-        n_episodes: how many episodes were asked for.
-        temperature: of the sampling; 0 is greedy, None if the agent does not sample from a model.
-        version, git_commit, versions, date: what it ran with, and when it began (UTC).
-        games: number and digest of the games of a data set; None where the games are made.
-        max_new_tokens: tokens after which an answer is cut off; None if the agent is no model, or if it is not known.
-    """
-
-    agent: str
-    spec: str
-    method: str
-    base_model: str | None
-    fingerprint: str | None
-    env_id: str
-    env_kwargs: Mapping[str, Any]
-    split: str
-    rules: str
-    seed: int
-    n_episodes: int
-    temperature: float | None
-    version: str
-    git_commit: str | None
-    date: str
-    versions: Mapping[str, str] = field(default_factory=dict)
-    games: str | None = None
-    max_new_tokens: int | None = None
-
-
-IDENTITY = (
-    "agent",
-    "method",
-    "base_model",
-    "fingerprint",
-    "env_id",
-    "env_kwargs",
-    "games",
-    "split",
-    "rules",
-    "seed",
-    "temperature",
-    "max_new_tokens",
-    "version",
-)
-"""The settings that must agree for a folder to be resumed. Not among them: the path a checkpoint lies at (its weights
-count) and the number of episodes, which may grow."""
-
-_ADDED_LATER = ("games", "max_new_tokens")
-"""Settings that older folders lack."""
-
-
-def write_meta(folder: Path, meta: RunMeta) -> None:
-    """Write a folder's settings."""
-    write_atomic(folder / META, to_json({"kind": KIND, "schema_version": SCHEMA_VERSION, **asdict(meta)}, 2) + "\n")
-
-
-def is_result(folder: Path) -> bool:
-    """Whether a folder's ``meta.json`` was written by an evaluation (training runs have files of that name too)."""
-    try:
-        text = (folder / META).read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return f'"{KIND}"' in text
-
-
-def read_meta(folder: Path) -> RunMeta:
-    """Read a folder's settings.
-
-    Raises:
-        ResultError: the file is missing, damaged, or of another schema.
-    """
-    path = folder / META
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        version = data.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise ResultError(f"{path} has schema_version {version!r}; this gtr-bench reads {SCHEMA_VERSION}")
-        data = {**dict.fromkeys(_ADDED_LATER), **data}
-        _check_types(data)
-        return RunMeta(**{item.name: data[item.name] for item in fields(RunMeta)})
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        if isinstance(error, ResultError):
-            raise
-        raise ResultError(f"{path} is missing or damaged ({error}); delete {folder} and evaluate again") from error
-
-
-def _check_types(data: Mapping[str, Any]) -> None:
-    """Raises ValueError where a setting is of another type than everything that reads it expects."""
-    kinds = {"env_kwargs": dict, "seed": int, "n_episodes": int}
-    kinds |= dict.fromkeys(("agent", "spec", "method", "env_id", "split", "rules", "version", "date"), str)
-    for name, kind in kinds.items():
-        if not isinstance(data[name], kind) or isinstance(data[name], bool):
-            raise ValueError(f"{name} is {data[name]!r}")
-    if data["seed"] < 0 or data["n_episodes"] < 1:
-        raise ValueError(f"seed is {data['seed']} and n_episodes {data['n_episodes']}")
-
-
-def check_same_run(folder: Path, wanted: RunMeta) -> None:
-    """Refuse to mix two evaluations in one folder.
-
-    Raises:
-        OutputExistsError: the folder holds a run with other settings, or a longer one.
-        ResultError: its settings cannot be read.
-    """
-    there = read_meta(folder)
-    mend = "choose another --out or --name, or delete that folder"
-    for name in IDENTITY:
-        old, new = getattr(there, name), getattr(wanted, name)
-        if old != new and not (name == "max_new_tokens" and old is None):  # an older folder does not know it
-            raise OutputExistsError(f"{folder} holds another run: {name} is {old!r} there and {new!r} now; {mend}")
-    if wanted.n_episodes < there.n_episodes:
-        raise OutputExistsError(
-            f"{folder} holds a longer run: {there.n_episodes} episodes there and {wanted.n_episodes} now; "
-            f"ask for --episodes {there.n_episodes}, or {mend}"
-        )
+EPISODES, TIMING, SUMMARY = "episodes.jsonl", "timing.jsonl", "summary.json"
+LARGEST = 1e12
+"""No reward, number of tokens or of seconds lies beyond: what does is made up, and figures would overflow."""
 
 
 def episode_to_line(episode: Episode) -> str:
@@ -210,14 +90,28 @@ def episode_from_line(line: str | bytes) -> Episode:
         data = json.loads(line)
         turns = tuple(_turn_from_json(index, turn) for index, turn in enumerate(data["turns"]))
         stop = StopReason(data["stop"])
-        episode = Episode(int(data["seed"]), turns, stop, bool(data["success"]), dict(data["info"]), data["error"])
+        seed, success, info, error = data["seed"], data["success"], data["info"], data["error"]
+        if type(seed) is not int or type(success) is not bool or not isinstance(error, str | None):
+            raise TypeError(f"seed {seed!r:.50}, success {success!r:.50}, error {error!r:.50}")
+        _check_info(info)
+        episode = Episode(seed, turns, stop, success, info, error)
         wanted = (data["return"], data["steps"], data["illegal"], data["invalid"], data["repaired"])
     except (KeyError, TypeError, OverflowError, RecursionError, AttributeError) as error:
-        raise ValueError(f"not an episode: {error!r}") from error
+        raise ValueError(f"not an episode: {error!r:.300}") from error
     found = (episode.episode_return, episode.steps, episode.n_illegal, episode.n_invalid, episode.n_repaired)
     if found != wanted:
-        raise ValueError(f"its totals {wanted} do not fit its turns {found}")
+        raise ValueError(f"its totals {wanted!r:.300} do not fit its turns {found}")
     return episode
+
+
+def _check_info(info: Mapping[str, Any]) -> None:
+    """Raises TypeError where an episode's start is not described as :class:`gtr_envs.episode.Seat` does it."""
+    for name, value in info.items():
+        values = value if isinstance(value, list) else [value]
+        if not all(item is None or isinstance(item, (str, int, float)) for item in values):
+            raise TypeError(f"info {name!r:.50} is {value!r:.100}, which is no plain value or list of such")
+        if name in ("cards", "numbers") and values is not value:
+            raise TypeError(f"info {name} is {value!r:.100}, which is no list")
 
 
 def _fields(text: str, status: AnswerStatus) -> Mapping[str, Any]:
@@ -231,19 +125,24 @@ def _fields(text: str, status: AnswerStatus) -> Mapping[str, Any]:
 
 
 def _turn_from_json(index: int, data: Mapping[str, Any]) -> Turn:
-    text, status = data["text"], AnswerStatus(data["status"])
+    text, thoughts, action, status = data["text"], data["thoughts"], data["action"], AnswerStatus(data["status"])
+    if not (type(text) is str and type(thoughts) is str and (action is None or type(action) is str)):
+        raise TypeError(f"turn {index + 1} has a text, a thought or an action that is none")
+    reward, tokens, thought_tokens = float(data["reward"]), int(data["tokens"]), int(data["thought_tokens"])
+    if not (abs(reward) <= LARGEST and 0 <= tokens <= LARGEST and 0 <= thought_tokens <= LARGEST):  # NaN is not, either
+        raise ValueError(f"turn {index + 1} has reward {reward}, {tokens:.3g} tokens, {thought_tokens:.3g} of thought")
     return Turn(
         index=index,
         frame=None,
         prompt="",
         text=text,
         status=status,
-        thoughts=data["thoughts"],
-        action=data["action"],
-        reward=float(data["reward"]),
+        thoughts=thoughts,
+        action=action,
+        reward=reward,
         illegal=bool(data["illegal"]),
-        tokens=int(data["tokens"]),
-        thought_tokens=int(data["thought_tokens"]),
+        tokens=tokens,
+        thought_tokens=thought_tokens,
         fields=_fields(text, status),
     )
 
@@ -277,11 +176,22 @@ def read_episodes(folder: Path) -> tuple[list[Episode], int]:
     return [episodes[seed] for seed in sorted(episodes)], len(rest)
 
 
+def result_folders(path: Path) -> list[Path]:
+    """The folders of evaluations in and below a folder, by name, damaged ones too.
+
+    One that has episodes is among them whatever its settings look like: left out in silence, it would change every
+    figure over several of them.
+    """
+    settings = {file.parent for file in path.rglob(META) if is_result(file.parent)}
+    return sorted(settings | {file.parent for file in path.rglob(EPISODES)})
+
+
 def read_wall_seconds(folder: Path, n_episodes: int) -> float | None:
     """The seconds that playing took, over all attempts; None if some episodes' time was lost (a killed process)."""
     try:
         lines = [json.loads(line) for line in (folder / TIMING).read_text(encoding="utf-8").splitlines()]
         timed = sum(line["episodes"] for line in lines)
-        return float(sum(line["wall_s"] for line in lines)) if timed == n_episodes else None
-    except (OSError, ValueError, KeyError, TypeError):
+        seconds = float(sum(line["wall_s"] for line in lines))
+        return seconds if timed == n_episodes and 0 <= seconds <= LARGEST else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

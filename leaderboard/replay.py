@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from gtr_envs.episode import Episode, Policy, Response, Seat, StopReason, Turn
 from gtr_envs.errors import ResultError
 from gtr_envs.text_actions import TextActions, make_text_env
 from leaderboard.records import RunMeta
-from leaderboard.sources import options_again
+from leaderboard.sources import game_of, options_again
+from leaderboard.texts import readable
 
 STARTS = ("cards", "task")
 """What an episode starts with, where it has them: other games may give the same rewards, but not the same start."""
@@ -78,13 +78,15 @@ def replay(meta: RunMeta, episode: Episode) -> list[np.ndarray]:
 
 def replay_episode(meta: RunMeta, episode: Episode) -> Replayed:
     """Play an episode again, frames, prompts and all. Arguments and errors as for :func:`replay`."""
-    env = make_text_env(meta.env_id, **options_again(meta))
     try:
-        again = play_again(env, episode, keep_frames=True)
-    except Exception as error:  # a broken game, an engine that is not installed: the others can still be shown
-        raise ResultError(f"episode {episode.seed} of {meta.agent} cannot be played again: {error}") from error
-    finally:
-        env.close()
+        env = make_text_env(meta.env_id, **options_again(meta))
+        try:
+            again = play_again(env, episode, keep_frames=True)
+        finally:
+            env.close()
+    except Exception as error:  # no such environment here, a broken game, no engine: the others can still be shown
+        why = readable(str(error))
+        raise ResultError(f"episode {episode.seed} of {meta.agent} cannot be played again: {why}") from error
     if again.differences:
         raise ResultError(
             f"episode {episode.seed} of {meta.agent} does not replay: {again.differences[0]}; it was recorded with "
@@ -115,7 +117,8 @@ def play_again(
     """
     seat = Seat(env, policy_seed, keep_frames)
     seat.start(episode.seed)
-    differences = list(_starts_otherwise(seat.start_info, episode.info))
+    crashed_at_once = episode.stop is StopReason.CRASHED and not episode.info and not episode.turns
+    differences = [] if crashed_at_once else list(_starts_otherwise(seat.start_info, episode.info))
     for turn in episode.turns:
         if seat.done:
             break
@@ -131,8 +134,8 @@ def play_again(
 def _starts_otherwise(now: dict[str, Any], then: Any) -> Iterator[Difference]:
     for name in sorted({*now, *then}, key=lambda name: (name not in STARTS, name)):
         one, other = now.get(name), then.get(name)
-        if name == "gamefile":  # a data set may lie elsewhere: the game's own folders count
-            one, other = (Path(str(value)).parts[-3:] for value in (one, other))
+        if name == "gamefile":
+            one, other = game_of(one), game_of(other)
         if one != other:
             yield Difference(
                 None, name, f"starts with {name} {now.get(name)!r:.200}, recorded was {then.get(name)!r:.200}"
@@ -154,12 +157,14 @@ def _goes_otherwise(now: Turn, then: Turn) -> Iterator[Difference]:
     for name in FOLLOWS:
         one, other = getattr(now, name), getattr(then, name)
         if one != other:
-            numbers = isinstance(one, float)
-            texts = [
-                f"{value:g}" if numbers else f"{value!r:.200}" if value is None or name == "thoughts" else str(value)
-                for value in (one, other)
-            ]
-            yield Difference(then.index, name, f"gives {name} {texts[0]:.200}, recorded was {texts[1]:.200}")
+            texts = [_said(value, quoted=name == "thoughts") for value in (one, other)]
+            yield Difference(then.index, name, f"gives {name} {texts[0]}, recorded was {texts[1]}")
+
+
+def _said(value: object, quoted: bool) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value!r:.200}" if quoted or value is None else readable(str(value), 200)
 
 
 def _ends_otherwise(now: Episode, then: Episode, done: bool) -> Iterator[Difference]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gtr_envs.errors import ResultError
-from leaderboard.records import writing
-from leaderboard.replay_page import Shown, outcome
+from leaderboard.disk import write_bytes_atomic
+from leaderboard.replay_page import Shown
 from leaderboard.texts import readable, signed
+from leaderboard.wording import outcome
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
@@ -41,15 +41,7 @@ def write_gif(path: Path, shown: Shown) -> None:
         ResultError: it could not be played again, so there are no frames.
         OutputError: it cannot be written.
     """
-    data = render_gif(shown)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            beside.write_bytes(data)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+    write_bytes_atomic(path, render_gif(shown))
 
 
 def render_gif(shown: Shown) -> bytes:
@@ -61,7 +53,9 @@ def render_gif(shown: Shown) -> bytes:
     frames = [turn.frame for turn in shown.replayed.episode.turns if turn.frame is not None]
     captions = [_caption_of_turn(shown, index) for index in range(len(frames))]
     colour = GOOD if shown.episode.success else BAD
-    captions.append((f"{outcome(shown.episode)}, return {signed(shown.episode.episode_return)}", "", colour))
+    captions.append(
+        (f"{outcome(shown.episode, shown.meta.env_id)}, return {signed(shown.episode.episode_return)}", "", colour)
+    )
     font = ImageFont.load_default(FONT_SIZE)
     images = _captioned([*frames, shown.replayed.last_frame], captions, font)
     few = [image.quantize(256, dither=Image.Dither.NONE) for image in images]

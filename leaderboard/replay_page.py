@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gtr_envs.episode import Episode, StopReason, Turn
+from gtr_envs.episode import Episode, Turn
 from gtr_envs.errors import ResultError
 from gtr_envs.protocol import MAX_ANSWER_LENGTH
 from leaderboard.pictures import png
@@ -23,7 +23,9 @@ from leaderboard.records import RunMeta, write_atomic
 from leaderboard.replay import Replayed, replay_episode
 from leaderboard.replay_tokens import TurnTokens, turn_tokens
 from leaderboard.scores import scores_of_episode
+from leaderboard.standings import sampling
 from leaderboard.texts import card_name, readable, signed
+from leaderboard.wording import outcome
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -131,7 +133,7 @@ def render_replay(shown: Shown) -> str:
         about=_about(meta),
         number=shown.number,
         seed=episode.seed,
-        outcome=outcome(episode),
+        outcome=outcome(episode, meta.env_id),
         success=episode.success,
         start=_start(episode),
         episode_return=signed(episode.episode_return),
@@ -144,17 +146,6 @@ def render_replay(shown: Shown) -> str:
     )
 
 
-def outcome(episode: Episode) -> str:
-    """How an episode ended, in a word or two; for a crash, with its error."""
-    if episode.success:
-        return "solved"
-    return {
-        StopReason.TERMINATED: "failed",
-        StopReason.TRUNCATED: "cut off",
-        StopReason.CRASHED: f"crashed: {readable(episode.error or 'unknown error')}",
-    }[episode.stop]
-
-
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
@@ -165,7 +156,6 @@ def _data_uri(frame: np.ndarray) -> str:
 
 def _about(meta: RunMeta) -> str:
     """The settings that tell this evaluation from others, in a line."""
-    sampling = "" if meta.temperature is None else "greedy" if meta.temperature == 0 else f"T = {meta.temperature:g}"
     rules = "" if meta.rules == "strict" else meta.rules
     method = "" if meta.method == meta.agent else meta.method
     parts = (
@@ -175,7 +165,7 @@ def _about(meta: RunMeta) -> str:
         f"evaluation seed {meta.seed}",
         method,
         meta.base_model,
-        sampling,
+        "" if meta.temperature is None else sampling(meta.temperature),
     )
     return " · ".join(part for part in parts if part)
 

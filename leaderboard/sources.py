@@ -65,6 +65,11 @@ def game_source(env_id: str, env_kwargs: Mapping[str, Any]) -> Source | None:
     return Source(DATA_SET, f"{len(games)} games, {digest}", root)
 
 
+def game_of(gamefile: object) -> str:
+    """A game by its own folders: the data set it belongs to lies elsewhere on another machine."""
+    return "/".join(Path(str(gamefile)).parts[-3:])
+
+
 def recorded_options(options: Mapping[str, Any], source: Source | None) -> dict[str, Any]:
     """Options as they are recorded: the source by its name. Sorted by name."""
     return dict(sorted({**options, **({OPTION: source.name} if source else {})}.items()))
@@ -81,8 +86,14 @@ def options_again(meta: RunMeta) -> dict[str, Any]:
     """The options to play a recorded evaluation's episodes again.
 
     Raises:
-        ResultError: they were played from the data set, and that is not here, or is another one.
+        ResultError: they were played from the data set, and that is not here, or is another one; or they name a
+            folder, which no evaluation records: a result from elsewhere must not choose what is read here.
     """
+    if meta.env_kwargs.get(OPTION, GENERATED) not in (GENERATED, DATA_SET):
+        raise ResultError(
+            f"{meta.agent} played {meta.env_id} with {OPTION}={meta.env_kwargs[OPTION]!r:.100}; a record names "
+            f"{GENERATED!r} or {DATA_SET!r}"
+        )
     if meta.env_kwargs.get(OPTION) != DATA_SET:
         return dict(meta.env_kwargs)
     options = {name: value for name, value in meta.env_kwargs.items() if name != OPTION}

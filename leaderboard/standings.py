@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gtr_envs.episode import Episode
-from leaderboard.stats import Interval, PairedComparison, bootstrap_mean, compare_paired
+from leaderboard.stats import Interval, PairedComparison, compare_paired, row_means, stratified_bootstrap
 from leaderboard.summary import Result, SuccessRate, Summary
 from leaderboard.wording import DEFAULT_ENV, wording
 
@@ -24,7 +24,7 @@ class Standing:
     Attributes:
         agent, method, env_id, rules, temperature: as in the leaderboard.
         rates: success by split; a split that is not known is not there.
-        episode_return: mean return of the episodes in ``return_split``.
+        episode_return: mean return of the episodes in ``return_split``; resampled within seeds.
         return_split: the split that agents are ranked by first, where it was played, else those that were.
     """
 
@@ -56,7 +56,8 @@ def _standing(results: Sequence[Result]) -> Standing:
     played = sorted({result.meta.split for result in results})
     found = {split: _of_split(results, split) for split in dict.fromkeys((*ranking, *played))}
     splits = [ranking[0]] if ranking[0] in played else played
-    returns = [episode.episode_return for split in splits for episode in _episodes(results, split)]
+    chosen = [result for split in splits for result in results if result.meta.split == split]
+    returns = [[episode.episode_return for episode in result.episodes] for result in chosen]
     return Standing(
         agent=meta.agent,
         method=meta.method,
@@ -64,7 +65,7 @@ def _standing(results: Sequence[Result]) -> Standing:
         rules=meta.rules,
         temperature=meta.temperature,
         rates={split: SuccessRate.of(episodes) for split, episodes in found.items() if episodes},
-        episode_return=bootstrap_mean(returns),
+        episode_return=stratified_bootstrap(returns, row_means),
         return_split="+".join(splits),
     )
 

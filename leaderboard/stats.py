@@ -87,25 +87,7 @@ def bootstrap_mean(
 
     Source: Efron (1979), https://doi.org/10.1214/aos/1176344552.
     """
-    sample = np.asarray(values, dtype=np.float64)
-    if sample.size == 0:
-        return Interval(math.nan, math.nan, math.nan)
-    mean = float(sample.mean())
-    if sample.size == 1:
-        return Interval(mean, math.nan, math.nan)
-    if np.all(sample == sample[0]):
-        return Interval(float(sample[0]), float(sample[0]), float(sample[0]))
-    rng = np.random.default_rng(seed)
-    rows = max(1, BOOTSTRAP_CHUNK // sample.size)
-    means = np.concatenate(
-        [
-            sample[rng.integers(sample.size, size=(min(rows, n_resamples - done), sample.size))].mean(axis=1)
-            for done in range(0, n_resamples, rows)
-        ]
-    )
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return Interval(mean, float(low), float(high))
+    return stratified_bootstrap([values], row_means, seed, n_resamples, confidence)
 
 
 def row_means(rows: np.ndarray) -> np.ndarray:
@@ -126,7 +108,7 @@ def interquartile_mean(rows: np.ndarray) -> np.ndarray:
 
 
 def stratified_bootstrap(
-    strata: Sequence[Sequence[float]],
+    strata: Sequence[Sequence[float] | np.ndarray],
     statistic: Callable[[np.ndarray], np.ndarray],
     seed: int = 0,
     n_resamples: int = 10_000,
@@ -153,7 +135,7 @@ def stratified_bootstrap(
 
 
 def stratified_bootstraps(
-    strata: Sequence[Sequence[float]],
+    strata: Sequence[Sequence[float] | np.ndarray],
     statistics: Sequence[Callable[[np.ndarray], np.ndarray]],
     seed: int = 0,
     n_resamples: int = 10_000,

@@ -16,12 +16,13 @@ from leaderboard.records import (
     META,
     SCHEMA_VERSION,
     RunMeta,
-    is_result,
     read_episodes,
     read_meta,
     read_wall_seconds,
+    result_folders,
 )
 from leaderboard.stats import Interval, bootstrap_mean, wilson
+from leaderboard.texts import readable
 
 FACES = {"a": 1, "j": 10, "q": 10, "k": 10, "ace": 1, "jack": 10, "queen": 10, "king": 10}
 
@@ -208,7 +209,7 @@ def _first_crash(episodes: Sequence[Episode]) -> str | None:
     if not crashes:
         return None
     error = min(crashes, key=lambda episode: episode.seed).error or ""
-    return next(iter(error.strip().splitlines()), "unknown error")
+    return readable(next(iter(error.strip().splitlines()), "unknown error"))
 
 
 def check_seeds(folder: Path, meta: RunMeta, seeds: Iterable[int]) -> None:
@@ -237,6 +238,19 @@ def load_result(folder: Path) -> Result:
     return Result(folder, meta, tuple(episodes), summarise(episodes, read_wall_seconds(folder, len(episodes))))
 
 
+def no_folder(path: Path) -> str:
+    """What to tell somebody who named a folder of results that is none."""
+    if path.exists():
+        return f"{path} is a file; name a folder of results, such as gtr-bench eval --out makes"
+    # Somebody who names an agent's folder by the name of its run lacks the checkpoint's number behind it.
+    named = path.parent != Path()  # the current folder may be anybody's, and large
+    beside = sorted({file.parents[2].name for file in path.parent.glob(f"*/*/*/{META}")}) if named else []
+    if not beside:
+        return f"no folder {path}; gtr-bench eval --out {path} makes one"
+    there = ", ".join(beside[:10]) + (", ..." if len(beside) > 10 else "")
+    return f"no folder {path}; {path.parent} has {there}: name one of these"
+
+
 def find_results(paths: Sequence[Path]) -> list[Result]:
     """Read all evaluations in and below some folders.
 
@@ -254,8 +268,8 @@ def find_results(paths: Sequence[Path]) -> list[Result]:
     folders: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
-            raise ResultError(f"no folder {path}; gtr-bench eval --out {path} makes one")
-        found = [file.parent for file in sorted(path.rglob(META)) if is_result(file.parent)]
+            raise ResultError(no_folder(path))
+        found = result_folders(path)
         if not found:
             raise ResultError(f"{path} holds no results; gtr-bench eval --out {path} makes some")
         folders.update({folder.resolve(): folder for folder in found})

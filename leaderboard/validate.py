@@ -2,102 +2,39 @@
 
 Every figure of a leaderboard follows from the recorded answers: the environments are played again with them, and every
 reward, status, success and total is compared with the record. What no check of files can show is that the named model
-gave these answers; :data:`UNPROVEN` says so, and agents that can be asked again (random, the experts) are.
+gave these answers; ``UNPROVEN`` says so, and agents that can be asked again (random, the experts) are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from gtr_envs.episode import Episode, episode_seeds
+from gtr_envs.episode import Episode, StopReason, episode_seeds
 from gtr_envs.errors import ResultError
 from leaderboard.records import EPISODES, META, RunMeta, episode_from_line, is_result, read_meta
-from leaderboard.validate_episodes import Line, Task, differs_from_its_turns, replay_lines
+from leaderboard.validate_episodes import Found, Line, Task, differs_from_its_turns, replay_lines
+from leaderboard.validate_findings import UNPROVEN as UNPROVEN
+from leaderboard.validate_findings import Checked as Checked
+from leaderboard.validate_findings import Finding as Finding
+from leaderboard.validate_findings import report_json as report_json
 from leaderboard.validate_settings import (
     check_place,
     check_scores,
     check_settings,
     check_summary,
     check_timing,
-    check_values,
 )
-
-UNPROVEN = (
-    "that the named model gave these answers, alone and without help; for that, play its checkpoint again "
-    "(random, expert and explorer were)",
-    "that no other evaluation was made and thrown away before this one",
-    "numbers of tokens, seconds and costs",
-)
-"""What cannot be proven from files."""
 
 CHUNK = 40
 """Episodes that a process plays again at a time."""
 
 WORTH_PROCESSES = 300
 """Episodes below which starting further processes takes longer than playing."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong, or that a reader should know.
-
-    Attributes:
-        file: where.
-        line: counted from 1; None if it is about the whole file.
-        what: what it is, in words.
-        severity: ``error``, or ``warning`` for what does not make the result wrong.
-    """
-
-    file: str
-    line: int | None
-    what: str
-    severity: str = "error"
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}, line {self.line}"
-        return f"{place}: {self.what}"
-
-
-@dataclass
-class Checked:
-    """One folder of results, checked.
-
-    Attributes:
-        folder: where it lies.
-        meta: its settings, None if they cannot be read.
-        n_episodes: episodes in its file.
-        n_replayed: how many of them were played again.
-        findings: what was found, in the order of files and lines.
-    """
-
-    folder: Path
-    meta: RunMeta | None = None
-    n_episodes: int = 0
-    n_replayed: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def errors(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.severity == "error"]
-
-    @property
-    def warnings(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.severity != "error"]
-
-    def to_json(self) -> dict[str, Any]:
-        """For machines."""
-        meta = self.meta
-        names = ("agent", "env_id", "split", "rules", "seed")
-        head = dict.fromkeys(names) if meta is None else {name: getattr(meta, name) for name in names}
-        figures = {"episodes": self.n_episodes, "replayed": self.n_replayed, "ok": not self.errors}
-        return {"folder": str(self.folder), **head, **figures, "findings": [asdict(each) for each in self.findings]}
 
 
 def validate(
@@ -166,10 +103,6 @@ def _read_folder(result: Checked, sample: int | None) -> Iterator[Task]:
     except ResultError as error:
         add(Finding(str(folder / META), None, str(error)))
         return
-    for what in check_values(meta):
-        add(Finding(str(folder / META), None, what))
-    if result.errors:
-        return
     playable = True
     for severity, what in check_settings(meta):
         add(Finding(str(folder / META), None, what, severity))
@@ -209,11 +142,13 @@ def _read_lines(result: Checked, meta: RunMeta) -> tuple[list[Line], list[Episod
     declared, seen = set(episode_seeds(meta.seed, meta.n_episodes)), dict[int, int]()
     for number, line in enumerate(whole, start=1):
         try:
-            episode = episode_from_line(line)
-        except ValueError as error:
+            text = line.decode("utf-8")  # not as the JSON library guesses: what is played again is this text
+            episode = episode_from_line(text)
+            differences = list(differs_from_its_turns(text, episode))
+        except (ValueError, RecursionError) as error:
             add(number, f"is damaged or made up: {error}")
             continue
-        for what in differs_from_its_turns(line, episode):
+        for what in differences:
             add(number, what)
         if episode.seed not in declared:
             add(number, f"seed {episode.seed} is foreign: {META} declares {_range_of(meta)}")
@@ -221,13 +156,17 @@ def _read_lines(result: Checked, meta: RunMeta) -> tuple[list[Line], list[Episod
             add(number, f"seed {episode.seed} is there twice, in line {seen[episode.seed]} too")
             continue
         seen[episode.seed] = number
-        lines.append(Line(number, line.decode("utf-8")))
+        lines.append(Line(number, text))
         episodes.append(episode)
     missing = sorted(declared - set(seen))
     if missing:
         names = ", ".join(map(str, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         add(None, f"{len(missing)} of {meta.n_episodes} declared episodes missing: seed {names}")
     result.n_episodes = len(episodes)
+    crashed = sum(episode.stop is StopReason.CRASHED for episode in episodes)
+    if crashed:
+        what = f"{crashed} episodes crashed: they count as failures, but what return the rest of them cost is not known"
+        result.findings.append(Finding(str(path), None, what, "warning"))
     return lines, sorted(episodes, key=lambda episode: episode.seed)
 
 
@@ -260,20 +199,20 @@ def _check_keys(checked: Sequence[Checked]) -> None:
         seen.setdefault(key, result.folder)
 
 
-def _run(tasks: Sequence[Task], jobs: int, total: int) -> Iterator[Any]:
+def _run(tasks: Sequence[Task], jobs: int, total: int) -> Iterator[Found]:
     """Play the parts again, in their order, by several processes where that is worth it."""
     if jobs <= 1 or total < WORTH_PROCESSES:
         yield from map(replay_lines, tasks)
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
 
     # Not forked: a process that has threads, as numpy's, cannot be copied safely.
     with ProcessPoolExecutor(min(jobs, len(tasks)), multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(replay_lines, tasks)
-
-
-def report_json(checked: Sequence[Checked]) -> Mapping[str, Any]:
-    """The whole check, for machines."""
-    ok = not any(result.errors for result in checked)
-    return {"ok": ok, "unproven": UNPROVEN, "results": [result.to_json() for result in checked]}
+        try:
+            yield from pool.map(replay_lines, tasks)
+        except BrokenProcessPool as error:
+            raise ResultError(
+                "a process that played episodes again was killed, as by a machine short of memory; run it with --jobs 1"
+            ) from error

@@ -45,7 +45,7 @@ class Found:
     problems: tuple[tuple[int | None, str], ...]
 
 
-def differs_from_its_turns(line: bytes, episode: Episode) -> Iterator[str]:
+def differs_from_its_turns(line: str, episode: Episode) -> Iterator[str]:
     """What a line says beside its turns must follow from them: the totals, the list of actions, nothing more.
 
     Args:
@@ -59,7 +59,11 @@ def differs_from_its_turns(line: bytes, episode: Episode) -> Iterator[str]:
         elif there[name] != made[name] or type(there[name]) is not type(made[name]):
             yield f"{name!r} is {there[name]!r:.200}, by its turns {made[name]!r:.200}"
     for index, (one, other) in enumerate(zip(there["turns"], made["turns"], strict=True), start=1):
-        names = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name) or name not in one]
+        names = [
+            name
+            for name in sorted({*one, *other})
+            if one.get(name) != other.get(name) or (name in one) != (name in other)
+        ]
         if names:
             yield f"turn {index} is not as gtr-bench writes it: {', '.join(names)}"
 
@@ -85,10 +89,10 @@ def replay_lines(task: Task) -> Found:
             except Exception as error:  # an environment that breaks says so itself, and the others are still played
                 if episode.stop is StopReason.CRASHED:
                     n_replayed += 1
-                    continue
-                what = f"seed {episode.seed} cannot be played again: {type(error).__name__}: {error}"
-                problems.append((line.number, what))
-                env.close()
+                else:
+                    what = f"seed {episode.seed} cannot be played again: {type(error).__name__}: {error}"
+                    problems.append((line.number, what))
+                env.close()  # one that failed is not trusted again
                 env = make_text_env(meta.env_id, **options_again(meta))
     finally:
         env.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from gtr_envs.episode import Episode
 from gtr_envs.errors import GtrError, ResultError
 from gtr_envs.tasks import task_for
 from gtr_envs.text_actions import make_text_env
-from leaderboard.evaluate import MAX_EPISODES, result_folder
+from leaderboard.evaluate import result_folder
 from leaderboard.options import check_names, played_split, rules_in_words
 from leaderboard.records import META, SUMMARY, TIMING, RunMeta, read_wall_seconds, to_json
 from leaderboard.scores import SCORES, read_scores
@@ -27,41 +28,15 @@ KNOWN_VERSIONS = ("0.1.0",)
 LIBRARIES = ("python", "numpy", "gymnasium", "pillow")
 """Libraries whose versions every result names."""
 
-TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("agent", "spec", "method", "env_id", "split", "rules", "version", "date"), (str,)),
-    **dict.fromkeys(("base_model", "fingerprint", "git_commit", "games"), (str, type(None))),
-    **dict.fromkeys(("seed", "n_episodes"), (int,)),
-    **dict.fromkeys(("env_kwargs", "versions"), (Mapping,)),
-    "temperature": (int, float, type(None)),
-}
-
 Severity = str
 
 
-def check_values(meta: RunMeta) -> Iterator[str]:
-    """What of an evaluation's settings is of the wrong type or out of range, so that nothing more can be checked.
+def check_settings(meta: RunMeta) -> Iterator[tuple[Severity, str]]:
+    """What is wrong with an evaluation's settings, each as a severity and words.
 
     Args:
-        meta: as read from ``meta.json``.
+        meta: as read from ``meta.json``; that each setting is of its type and within its bounds was seen to there.
     """
-    wrong = [
-        f"{name} is {value!r:.100}, which is no {allowed[0].__name__.lower()}"
-        for name, allowed in TYPES.items()
-        if not isinstance(value := getattr(meta, name), allowed) or isinstance(value, bool)
-    ]
-    yield from wrong
-    if wrong:
-        return
-    if meta.seed < 0:
-        yield f"seed is {meta.seed}; evaluation seeds are 0 or more"
-    if not 1 <= meta.n_episodes <= MAX_EPISODES:
-        yield f"n_episodes is {meta.n_episodes}; an evaluation has 1 to {MAX_EPISODES}"
-    if meta.temperature is not None and not 0 <= meta.temperature <= 10:
-        yield f"temperature is {meta.temperature}; allowed is 0 (greedy) to 10"
-
-
-def check_settings(meta: RunMeta) -> Iterator[tuple[Severity, str]]:
-    """What is wrong with settings whose values can be, each as a severity and words. Arguments as above."""
     yield from (("error", what) for what in _check_environment(meta))
     yield from _check_origin(meta)
 
@@ -71,8 +46,8 @@ def _check_environment(meta: RunMeta) -> Iterator[str]:
         task_for(meta.env_id)
         check_names(meta.env_id, meta.env_kwargs)
         make_text_env(meta.env_id, **options_again(meta)).close()
-    except GtrError as error:
-        yield str(error)
+    except Exception as error:  # options of a type that an environment did not think of
+        yield str(error) if isinstance(error, GtrError) else f"its options are refused: {type(error).__name__}: {error}"
         return
     split, rules = played_split(meta.env_id, meta.env_kwargs), rules_in_words(meta.env_kwargs)
     if meta.split != split:
@@ -119,7 +94,7 @@ def check_timing(folder: Path, n_episodes: int) -> Iterator[tuple[str, Severity,
     try:
         lines = [json.loads(line) for line in (folder / TIMING).read_text("utf-8").splitlines()]
         played = sum(int(line["episodes"]) for line in lines)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         yield TIMING, "warning", "is missing or damaged: seconds are not known"
         return
     if played > n_episodes:
@@ -138,7 +113,7 @@ def check_summary(folder: Path, meta: RunMeta, episodes: Sequence[Episode]) -> I
         there = json.loads((folder / SUMMARY).read_text("utf-8"))
         if not isinstance(there, dict):
             raise ResultError("it is no JSON object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         yield SUMMARY, "error", f"is missing or damaged ({error}); run the same gtr-bench eval again to write it"
         return
     if not episodes:
@@ -188,4 +163,5 @@ def _unequal(there: Any, made: Any, name: str) -> Iterator[tuple[str, Any, Any]]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is a number that can be compared as a float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from leaderboard.failures import Failure
+from gtr_envs.episode import Episode
+from leaderboard.failures import Failure, failure_of
+from leaderboard.texts import readable
 
 DEFAULT_ENV = "gtr/Points24-v0"
-
 
 FAILURES = {
     Failure.WRONG: "ended without success",
@@ -94,3 +95,18 @@ _WORDINGS = {
 def wording(env_id: str) -> Wording:
     """The words of an environment's results; those of one without splits if nothing is known of it."""
     return _WORDINGS.get(env_id, WHOLE)
+
+
+def outcome(episode: Episode, env_id: str = "", error: bool = True) -> str:
+    """How an episode ended, in a few words.
+
+    Args:
+        episode: the episode.
+        env_id: where it was played; its own words are taken where it has some.
+        error: say of a crash what it was.
+    """
+    kind = failure_of(episode)
+    if kind is None:
+        return "solved"
+    words = wording(env_id).failure(kind)
+    return f"{words}: {readable(episode.error or 'unknown error')}" if error and kind is Failure.CRASHED else words

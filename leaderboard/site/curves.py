@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gtr_envs.errors import ResultError
+from leaderboard.records import LARGEST
 from leaderboard.site.drawing import RATE, Axis, Tick, axis_for, number_text, polylines, ticks
 
 METRICS = "metrics.jsonl"
@@ -82,7 +83,7 @@ def read_metrics(run: Path, notice: Callable[[str], None]) -> list[dict[str, Any
     for line in [*whole, rest]:
         try:
             record = json.loads(line) if line.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             damaged += line is not rest
             continue
         if isinstance(record, dict) and _is_number(record.get(STEP)):
@@ -95,7 +96,7 @@ def read_metrics(run: Path, notice: Callable[[str], None]) -> list[dict[str, Any
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def make_curve(title: str, steps: Sequence[float], values: Sequence[float], rate: bool) -> Curve:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gtr_envs.errors import OutputExistsError
+from leaderboard.disk import write_bytes_atomic, writing
 from leaderboard.records import RunMeta
+from leaderboard.texts import digest_of, file_name
 
 CONTENTS = "site.json"
 """Lists the files that the last build wrote, so that the next one removes what it no longer makes, and only that."""
@@ -24,22 +23,22 @@ def page_names(agents: Iterable[str]) -> dict[str, str]:
     File systems may not tell capital letters from small ones, and a name from a result made elsewhere may be anything.
     """
     names = sorted(set(agents))
-    plain = {name: re.sub(r"[^A-Za-z0-9._+@-]+", "-", name).strip(".-")[:80] for name in names}
+    plain = {name: file_name(name, 80) for name in names}
     small = [text.lower() for text in plain.values()]
     pages = {}
     for name, text in plain.items():
         alone = text == name and small.count(text.lower()) == 1
-        pages[name] = (
-            text if alone else f"{text}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
-        ) + ".html"
+        pages[name] = (text if alone else f"{text}-{digest_of(name)}") + ".html"
     return pages
 
 
 def replay_name(meta: RunMeta) -> str:
     """The part of a replay's file name that tells one evaluation of an agent from another, safe as a name."""
-    rules = "" if meta.rules == "strict" else "-" + hashlib.sha256(meta.rules.encode(errors="replace")).hexdigest()[:6]
-    place = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{meta.env_id}-{meta.split}")
-    return f"{place}{rules}-seed-{meta.seed}"
+    rules = "" if meta.rules == "strict" else f"-{digest_of(meta.rules)}"
+    text = f"{meta.env_id}-{meta.split}{rules}-seed-{meta.seed}"
+    plain = file_name(text)
+    # One that was cut short, or that lost something else than the slash of every environment's id, may be another's.
+    return plain if plain == text.replace("/", "-") else f"{plain}-{digest_of(text)}"
 
 
 def check_folder(folder: Path) -> list[str]:
@@ -71,6 +70,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises:
         OutputExistsError: the folder holds something else.
+        OutputError: it cannot be written.
     """
     before = check_folder(folder)
     listed = sorted({*files, CONTENTS})
@@ -81,7 +81,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     for name in sorted(set(before) - set(listed)):
         path = folder / name
         if path.resolve().is_relative_to(folder.resolve()) and path.is_file():
-            path.unlink()
+            with writing(path):
+                path.unlink()
     _write(folder / CONTENTS, _contents(listed))
 
 
@@ -90,12 +91,5 @@ def _contents(names: Iterable[str]) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    if path.is_file() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes_atomic(path, content)

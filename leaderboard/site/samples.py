@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from gtr_envs.episode import Episode, Turn, episode_seeds
 from gtr_envs.errors import ResultError
 from gtr_envs.protocol import AnswerStatus
-from leaderboard.failures import failure_of
 from leaderboard.options import WHOLE
 from leaderboard.pictures import Pictures
 from leaderboard.replay import replay
 from leaderboard.site.lines import Line
 from leaderboard.summary import Result
 from leaderboard.texts import card_name, readable, signed
-from leaderboard.wording import wording
+from leaderboard.wording import outcome
 
 SHOWN_TEXT = 600
 """Characters of one thought that a sample shows; its replay has all of it."""
@@ -87,11 +86,6 @@ def _turn_view(turn: Turn, image: str | None) -> TurnView:
     )
 
 
-def _outcome(result: Result, episode: Episode) -> str:
-    kind = failure_of(episode)
-    return "solved" if kind is None else wording(result.meta.env_id).failure(kind)
-
-
 def episode_number(result: Result, episode: Episode) -> int:
     """Which of the evaluation's episodes it is, the first being 0."""
     return episode.seed - episode_seeds(result.meta.seed, 1)[0]
@@ -121,7 +115,7 @@ def episode_view(
         seed=episode.seed,
         number=episode_number(result, episode),
         split=result.meta.split,
-        outcome=_outcome(result, episode),
+        outcome=outcome(episode, result.meta.env_id, error=False),
         success=episode.success,
         cards=tuple(card_name(str(name)) for name in episode.info.get("cards", ())),
         side=SIDES.get(str(episode.info.get("hand_split")), ""),

@@ -160,14 +160,15 @@ def test_distillation_brings_the_agent_closer_to_its_teacher(
     actor: ActorCritic, settings: Settings, processor: Any, tmp_path: Path
 ) -> None:
     settings = distilling(settings, init_tiny(tmp_path / "teacher", seed=5))
-    settings = changed(settings, method="opd", ppo={"epochs": 2, "learning_rate": 1e-2}, rollout={"num_envs": 16})
+    ppo = {"epochs": 2, "learning_rate": 1e-2, "batch_size": 12, "micro_batch_size": 12}
+    settings = changed(settings, method="opd", ppo=ppo, rollout={"num_envs": 16})
     actor.cache_features = False
     pad, guide = processor.tokenizer.pad_token_id, checkpoint_guide(settings, processor)
     collector = Collector(settings, actor, processor, Workers(1))
     optimizer = make_optimizer(actor, settings.ppo)
     update = Update(actor, optimizer, settings.ppo, pad, np.random.default_rng(0), Workers(1))
     distances = []
-    for _ in range(8):
+    for _ in range(6):
         rollout = collector.collect()
         experience = prepare(actor, rollout, settings, pad, guide, Workers(1), Clock())
         distances.append(kl_full(actor, guide, rollout, settings, processor))
