@@ -1,11 +1,9 @@
-"""The command that saves a run's merged teacher as a model of its own, which plays and is evaluated like any other."""
+"""A run's merged teacher as a model of its own, which plays and is evaluated like any other."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from gtr_agent.checkpoint import find_agent, find_base, state_folder, write_model_notes
 from gtr_agent.methods import METHODS
@@ -15,7 +13,7 @@ from gtr_agent.run_state import read_part
 from gtr_agent.start import make_actor, with_model
 from gtr_agent.teacher import MergedTeacher
 from gtr_agent.teacher_export import Form, save_teacher
-from gtr_envs.errors import CheckpointError, GtrError, SettingError
+from gtr_envs.errors import CheckpointError, SettingError
 
 
 def export_teacher(agent: Path, out: Path, form: Form = "adapter", rank: int | None = None) -> float:
@@ -58,24 +56,3 @@ def export_teacher(agent: Path, out: Path, form: Form = "adapter", rank: int | N
         write_model_notes(folder, settings, settings.method, checkpoint_update(checkpoint), {}, final=out)
 
     return save_teacher(teacher, out, form, rank, add_files)
-
-
-def main(
-    agent: Annotated[Path, typer.Argument(help="A run's folder, or one of its checkpoints.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    form: Annotated[str, typer.Option("--form", help="adapter (plain PEFT), or weights (a whole model).")] = "adapter",
-    rank: Annotated[int | None, typer.Option("--rank", help="Of the adapter; as the agent's own if left out.")] = None,
-) -> None:
-    """Save a run's merged teacher."""
-    try:
-        lost = export_teacher(agent, out, form, rank)  # type: ignore[arg-type]  # checked there
-    except GtrError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
-    print(
-        f"merged teacher: {out}" + (f" ({lost:.2%} of its change is cut off by the rank)" if form == "adapter" else "")
-    )
-
-
-if __name__ == "__main__":
-    typer.run(main)

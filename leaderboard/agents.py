@@ -184,11 +184,20 @@ def check_agent(spec: str) -> None:
 def _check_folder(spec: str) -> None:
     folder = Path(spec)
     if spec.strip() and folder.is_dir():
+        inside = [] if _may_hold_agent(folder) else sorted(filter(_may_hold_agent, folder.iterdir()))
+        if inside:
+            there = ", ".join(map(str, inside[:5])) + (", ..." if len(inside) > 5 else "")
+            raise CheckpointError(f"{folder} is no checkpoint, model or run, but has some in it; choose one: {there}")
         return
     if len(folder.parts) <= 1 and not folder.suffix and (not folder.exists() or not spec.strip()):
         raise SettingError(f"unknown agent {spec!r}; {allowed_agents()}")
     fault = "is a file" if folder.exists() else "does not exist"
     raise CheckpointError(f"checkpoint {spec} {fault}; {allowed_agents()} (gtr-bench train makes them)")
+
+
+def _may_hold_agent(folder: Path) -> bool:
+    """Whether a folder looks like an adapter, a whole model or a training run; loading it finds out."""
+    return any((folder / part).exists() for part in ("adapter_config.json", "config.json", "checkpoints"))
 
 
 def is_local_model(spec: str) -> bool:

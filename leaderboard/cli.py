@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -103,6 +103,27 @@ def train(
     print(f"go on with: gtr-bench eval --agent {made}")
 
 
+@app.command("export-teacher")
+def export_teacher_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or one of its checkpoints.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    form: Annotated[
+        Literal["adapter", "weights"], typer.Option(help="A plain PEFT adapter, or a whole model.")
+    ] = "adapter",
+    rank: Annotated[int | None, typer.Option(help="Of the adapter; as the agent's own if left out.")] = None,
+) -> None:
+    """Save a GTR-Turbo run's merged teacher as a model of its own."""
+    require("torch", "transformers", "peft")
+    quiet_libraries()
+    from gtr_agent.export_teacher import export_teacher
+
+    lost = export_teacher(run, out, form, rank)
+    print(
+        f"merged teacher: {out}" + (f" ({lost:.2%} of its change is cut off by the rank)" if form == "adapter" else "")
+    )
+    print(f"go on with: gtr-bench eval --agent {out}")
+
+
 app.command("eval")(eval_command)
 app.command("replay")(replay_command)
 app.command("validate")(validate_command)
@@ -122,7 +143,7 @@ def quickstart(
     budget: Annotated[
         str, typer.Option(help="full (about 10 minutes on 2 cores) or toy (a test of the parts).")
     ] = "full",
-    episodes: Annotated[int | None, typer.Option("--episodes", "-n", help="For each agent and split.")] = None,
+    episodes: Annotated[int | None, typer.Option("--episodes", "-n", min=1, help="For each agent and split.")] = None,
 ) -> None:
     """The whole job on a CPU: warm-start, train, evaluate, rank. The same command again goes on where it stopped."""
     require("scipy", "jinja2", "torch", "transformers", "peft")

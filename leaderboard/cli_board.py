@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from leaderboard.cli_parts import console, note, require
+from leaderboard.cli_parts import console, note, print_table, require
 
 
 @contextmanager
@@ -48,12 +48,15 @@ def leaderboard_command(
 ) -> None:
     """Rank the evaluated agents: a table, the CSV, a folder of pages to look at."""
     require("scipy", "jinja2")
+    from gtr_envs.errors import SettingError
     from leaderboard.site.build import write_site
     from leaderboard.site.files import check_folder
     from leaderboard.standings import standings, standings_tables
     from leaderboard.summary import find_results
     from leaderboard.table import finished_only, is_finished, write_csv
 
+    if csv is not None and csv.is_dir():  # before minutes of reading and drawing
+        raise SettingError(f"--csv {csv} is a folder; name a file, such as {csv / 'leaderboard.csv'}")
     if html is not None:
         check_folder(html)
     with _without_garbage_collection():
@@ -80,6 +83,8 @@ def leaderboard_command(
             notice=note,
         )
         wrote.append(page)
-    console().print(*standings_tables(standings(finished)), sep="\n")
+    terminal = console()
+    for table in standings_tables(standings(finished)):
+        print_table(terminal, table)
     for path in wrote:
         print(f"wrote {path}")

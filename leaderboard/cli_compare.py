@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli_parts import console, note, require
+from leaderboard.cli_parts import console, note, print_table, require
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +46,7 @@ def compare_command(
         print(to_json(asdict(found), 2))
         return
     terminal = console()
-    terminal.print(comparison_table(found))
+    print_table(terminal, comparison_table(found))
     terminal.print(found.conclusion, markup=False, highlight=False, soft_wrap=True)
 
 

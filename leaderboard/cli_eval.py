@@ -27,6 +27,7 @@ Envs = Annotated[
     list[str] | None,
     typer.Option(
         "--env",
+        metavar="ID",
         help="An environment's id. Without it, a checkpoint plays the one that it was trained in, with the options of "
         "its training, and other agents gtr/Points24-v0. Repeatable.",
     ),
@@ -34,14 +35,16 @@ Envs = Annotated[
 Seeds = Annotated[
     list[int] | None,
     typer.Option(
+        metavar="NUMBER",
         help="Which evaluation seeds; agents with the same seed play the same hands or games. 0 if not given. "
-        "Repeatable; several are also pooled."
+        "Repeatable; several are also pooled.",
     ),
 ]
 Splits = Annotated[
     list[str] | None,
     typer.Option(
         "--split",
+        metavar="NAME",
         help="Points24: all, train (multisets of cards that training may use) or test (held out). ALFWorld: train, "
         "valid_seen or valid_unseen (rooms that training never uses). Without it, the environment's default; a "
         "checkpoint without --env plays both sides of Points24, or both valid splits of ALFWorld. Repeatable.",

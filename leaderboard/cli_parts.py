@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+
+WIDEST = 120
+"""Columns up to which a table may pass the terminal's edge, rather than be cut."""
 
 EXTRAS = {"scipy": "eval", "jinja2": "eval"}
 
@@ -33,6 +37,15 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr)
+
+
+def print_table(terminal: Console, table: Table) -> None:
+    """Print a table with all of its figures: in a narrow terminal its lines run over, where rich would cut them off."""
+    from rich.console import Console
+
+    wide = Console(file=terminal.file, width=WIDEST)
+    natural = wide.measure(table).maximum
+    Console(file=terminal.file, width=max(terminal.width, natural)).print(table)
 
 
 def quiet_libraries() -> None:

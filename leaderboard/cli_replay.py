@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leaderboard.cli_parts import console, note, require
+from leaderboard.cli_parts import console, note, print_table, require
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -188,7 +188,7 @@ def _print_checked(terminal: Console, checked: Sequence[Checked]) -> None:
         verdict = f"{errors} wrong" if errors else "ok"
         cells = [*names, str(result.n_episodes), str(result.n_replayed), verdict]
         table.add_row(*(Text(cell, style="red" if errors and cell == verdict else "") for cell in cells))
-    terminal.print(table)
+    print_table(terminal, table)
 
     def say(text: str) -> None:
         terminal.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -29,7 +29,7 @@ def writing(path: Path) -> Iterator[None]:
             raise
         why = error.strerror or type(error).__name__
         raise OutputError(
-            f"cannot write {path}: {why}; what was written before is whole: make room there or choose another --out, "
+            f"cannot write {path}: {why}; what was written before is whole: make room there or choose another place, "
             "and run the same command again"
         ) from error
 

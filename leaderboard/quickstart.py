@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtr_envs.errors import OutputExistsError, SettingError
 from leaderboard.agents import describe_agent, load_agent
+from leaderboard.cli_parts import print_table
 from leaderboard.evaluate import evaluate
 from leaderboard.progress import evaluation_progress
 from leaderboard.provenance import package_version
@@ -255,7 +256,7 @@ def run_quickstart(out: Path, seed: int, budget_name: str, terminal: Console, n_
         write_csv(out / "leaderboard.csv", results)
         page = write_site(out / "site", results, runs=[out], replays=True)
     terminal.print(f"{out / 'leaderboard.csv'}, {page}", soft_wrap=True, highlight=False)
-    terminal.print(standings_table(standings(results)))
+    print_table(terminal, standings_table(standings(results)))
     lines = [
         comparison_line(results, split, what)
         for split, what in (("train", "trained multisets"), ("test", "held-out multisets"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -24,6 +25,13 @@ def test_built_in_agents(spec: str) -> None:
     card = describe_agent(spec, policy)
     assert (card.name, card.method, card.temperature, card.fingerprint) == (spec, spec, None, None)
     assert describe_agent(spec, policy, name="other").name == "other"
+
+
+def test_a_folder_of_runs_names_those_in_it(tmp_path: Path) -> None:
+    (tmp_path / "turbo" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "results").mkdir()
+    with pytest.raises(CheckpointError, match=f"choose one: {re.escape(str(tmp_path / 'turbo'))}$"):
+        check_agent(str(tmp_path))
 
 
 def test_an_unknown_agent_is_told_what_is_allowed() -> None:

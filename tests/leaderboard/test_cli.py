@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +67,11 @@ MISTAKES = {
     "unknown command": (["dance"], "dance"),
     "missing option": (["eval"], "--agent"),
     "no results": (["leaderboard", "no/such/folder"], "gtr-bench eval"),
+    "a folder as table": (["leaderboard", ".", "--csv", "."], "name a file, such as leaderboard.csv"),
+    "no name": (["eval", "--agent", "random", "--name", ""], "--name"),
+    "seed too large": (["eval", "--agent", "random", "--seed", "99999999999999999999"], "choose 0 to"),
+    "whose options": (["eval", "--agent", "random", "--fast"], "gtr-bench eval --help"),
+    "quickstart without episodes": (["quickstart", "-n", "0"], "--episodes"),
 }
 
 
@@ -182,3 +189,85 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.rsplit("LOADED", 1)[1].split())
     assert not loaded & {"torch", "transformers", "numpy", "gymnasium", "scipy", "pandas", "jinja2", "PIL"}
+
+
+def test_the_readme_goes_from_a_checkpoint_to_csv_pages_and_replay_in_three_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("peft")
+    from gtr_agent.tiny import init_tiny
+
+    readme = (ROOT / "README.md").read_text("utf-8")
+    block = next(
+        text for text in re.findall(r"^```\w*\n(.*?)^```$", readme, re.DOTALL | re.M) if "gtr-bench replay" in text
+    )
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    assert [command[0] for command in commands] == ["eval", "leaderboard", "replay"]
+    agent = init_tiny(tmp_path / "runs" / "quickstart" / "gtr-turbo-kl", seed=0)
+    notes = {"env_id": "gtr/Points24-v0", "env_options": {}, "temperature": 1.0, "max_new_tokens": 1}
+    (agent / "gtr_bench.json").write_text(json.dumps(notes))
+    monkeypatch.chdir(tmp_path)
+    small = {"eval": ["-n", "8"], "leaderboard": [], "replay": []}
+    for command in commands:
+        assert main([*command, *small[command[0]]]) == 0
+    assert (tmp_path / "leaderboard.csv").is_file()
+    assert (tmp_path / "site" / "index.html").is_file()
+    assert len(list((tmp_path / "replays").glob("*test-seed-0-episode-7.html"))) == 1
+    told = capsys.readouterr().out  # an evaluation says how to go on, and that works as printed
+    for line in re.findall(r"gtr-bench (.*--.*)", told):
+        assert main(shlex.split(line)) == 0
+
+
+def test_a_folder_that_is_none_names_those_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--agent", "random", "--name", "run@16", "-n", "1", "--out", str(tmp_path)]) == 0
+    assert main(["replay", str(tmp_path / "run")]) == 2
+    assert f"{tmp_path} has run@16: name one of these" in capsys.readouterr().err
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["leaderboard", str(file)]) == 2
+    assert f"{file} is a file" in capsys.readouterr().err
+
+
+def test_a_replay_takes_the_split_where_there_are_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--split", "train", "--split", "test"]
+    assert main(["eval", "--agent", "expert", *both, "-n", "1", "--out", str(tmp_path)]) == 0
+    page = tmp_path / "page.html"
+    assert main(["replay", str(tmp_path), "--out", str(page)]) == 2
+    assert "say --split or --seed" in capsys.readouterr().err
+    assert main(["replay", str(tmp_path), "--split", "all", "--out", str(page)]) == 2
+    assert "has no evaluation with split all; there are test, train" in capsys.readouterr().err
+    assert not page.exists()
+    assert main(["replay", str(tmp_path), "--split", "test", "--out", str(page)]) == 0
+    assert page.is_file()
+
+
+@pytest.mark.parametrize("damage", ["{", "", None, "\udcff"])
+def test_settings_that_are_damaged_are_no_reason_to_leave_a_result_out(
+    damage: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", "--agent", "random", "--agent", "expert", "-n", "1", "--out", str(tmp_path)]) == 0
+    meta = tmp_path / "random" / "gtr-Points24-v0" / "all-seed-0" / "meta.json"
+    if damage is None:
+        meta.unlink()
+    else:
+        meta.write_text(damage, errors="surrogateescape")
+    capsys.readouterr()
+    for command in (["leaderboard", str(tmp_path)], ["compare", "random", "expert", "--results", str(tmp_path)]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.startswith(f"error: {meta} is missing or damaged")
+
+
+def test_a_narrow_terminal_cuts_no_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = ["--split", "train", "--split", "test"]
+    assert main(["eval", "--agent", "random", "--agent", "expert", *both, "-n", "3", "--out", str(tmp_path)]) == 0
+    monkeypatch.setenv("COLUMNS", "40")
+    capsys.readouterr()
+    assert main(["leaderboard", str(tmp_path)]) == 0
+    assert main(["compare", "random", "expert", "--results", str(tmp_path)]) == 0
+    assert main(["validate", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "…" not in told
+    assert "[43.9, 100.0]" in told
+    assert "\n expert" in told

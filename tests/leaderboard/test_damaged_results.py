@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest
     assert main(["eval", "--agent", "random", "-n", "1", "--out", str(tmp_path / "file" / "results")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: cannot write")
-    assert "choose another --out" in error
+    assert "choose another place" in error
     assert error.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -11,6 +11,7 @@ from gtr_envs.errors import ResultError
 from gtr_envs.experts import SolverPolicy
 from leaderboard.evaluations import pooled_lines
 from leaderboard.pool import pool_results, pools
+from leaderboard.standings import standings
 
 from .conftest import Evaluate
 
@@ -46,3 +47,9 @@ def test_only_what_differs_in_its_seed_alone_is_pooled(evaluation: Evaluate) -> 
         pool_results([first, replace(first, folder=Path("elsewhere"))])
     with pytest.raises(ResultError, match="no evaluations"):
         pool_results([])
+
+
+def test_the_terminal_shows_the_same_interval_of_several_seeds(evaluation: Evaluate) -> None:
+    two = [evaluation(SolverPolicy(), seed=seed, n_episodes=12, options={"hands": "all"}) for seed in (0, 1)]
+    (line,) = standings(two)
+    assert line.episode_return == pool_results(two).episode_return

@@ -182,3 +182,15 @@ CONTRAST = """names => {
 def test_the_manifest_lists_every_file(played: Path) -> None:
     files = sorted(str(path.relative_to(played)) for path in played.rglob("*") if path.is_file())
     assert json.loads((played / "site.json").read_text())["files"] == files
+
+
+def test_a_phone_tells_lines_of_other_rules_apart(browser_page: BrowserPage, tmp_path: Path) -> None:
+    write_site(tmp_path / "site", [made_up("TtEt"), made_up("TTTT", rules="strict max_steps=5")])
+    places = browser_page(tmp_path / "site" / "index.html", phone=True).page.locator(
+        "section[data-source='measured'] .where"
+    )
+    assert sorted(places.all_inner_texts()) == [
+        "gtr/Points24-v0 · all",
+        "gtr/Points24-v0 · all · strict max_steps=5",
+    ]
+    assert places.first.is_visible()
