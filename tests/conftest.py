@@ -1,6 +1,7 @@
 """Settings for the whole suite: offline, one thread a worker, the same examples every time."""
 
 import os
+import signal
 
 # Before anything imports torch, and inherited by the processes that tests start. The suite runs in several workers,
 # which would otherwise each start as many threads as the machine has cores.
@@ -13,6 +14,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Subprocesses that print tables and progress do so the same way on every machine.
 os.environ["COLUMNS"] = "120"
 os.environ["NO_COLOR"] = "1"
+# A job in a script's background is started with Ctrl-C ignored, and so would be the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import HealthCheck, settings  # noqa: E402  (after the environment variables)
 
