@@ -32,8 +32,9 @@ from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import FEATURES, AnswerBatch, stack_answers
 from gtr_agent.config import load_settings
 from gtr_agent.folding import folded, folded_weights
+from gtr_agent.layout import PromptBatch, encode_prompts
 from gtr_agent.lora import add_lora
-from gtr_agent.model import PromptBatch, choose_device, encode_prompts, load_base
+from gtr_agent.model import choose_device, load_base
 from gtr_agent.running_ties import RunningTies
 from gtr_agent.settings import MergeSettings
 from gtr_agent.teacher import MergedTeacher

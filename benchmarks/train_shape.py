@@ -21,6 +21,7 @@ from gtr_agent.progress import Clock
 from gtr_agent.run import Run
 from gtr_agent.settings import Settings
 from gtr_agent.shapes import build_shape
+from gtr_agent.sharding import blocks
 from gtr_agent.sign_sums import bytes_per_entry
 from gtr_agent.train import train
 
@@ -128,8 +129,10 @@ def memory(model: Any, settings: Settings) -> dict[str, float]:
     factors = sum(settings.model.lora_rank * (layer.in_features + layer.out_features) for layer in layers)
     entry = 2 if settings.model.precision == "bfloat16" else model.dtype.itemsize
     sums = bytes_per_entry(settings.merge.method, counted=settings.merge.weights == "sma")
+    sharded = [weight for block in blocks(model) for weight in block.parameters()]
     found = {
-        "the base model": sum(weight.numel() * weight.element_size() for weight in model.parameters()),
+        "the base model": sum(weight.nbytes for weight in model.parameters()),
+        "of that, what FSDP or ZeRO-3 would shard": sum(weight.nbytes for weight in sharded),
         "the adapter, its gradient and Adam's two moments, float32": factors * 16,
         "the adapter in the form in which it collects": (entries if collects_folded(settings) else factors) * entry,
     }

@@ -25,9 +25,11 @@ from gtr_agent.folding import (
     folded_weights,
     folds_exactly,
 )
+from gtr_agent.layout import PromptBatch, join
+from gtr_agent.lean_pass import lean_states, parts_of_pass
 from gtr_agent.logits import chunked_log_probs
-from gtr_agent.losses import entropy, token_log_probs
-from gtr_agent.model import Precision, PromptBatch, autocast, join
+from gtr_agent.losses import entropy_of, log_probs_of
+from gtr_agent.model import Precision, autocast
 from gtr_agent.positions import token_positions
 from gtr_envs.errors import CheckpointError
 
@@ -80,6 +82,7 @@ class ActorCritic(nn.Module):
             for all, which is faster for small vocabularies.
         gradient_checkpointing: while training, keep only what goes into each layer and compute the rest again in the
             backward pass: much less memory for a third more time.
+        sharded: the model's weights are spread over several processes; nothing is folded into them then.
 
     Raises:
         CheckpointError: the model bends its logits in a way that scoring would miss.
@@ -98,6 +101,7 @@ class ActorCritic(nn.Module):
         collect_folded: bool | None = None,
         logit_chunk: int = 0,
         gradient_checkpointing: bool = False,
+        sharded: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -107,6 +111,9 @@ class ActorCritic(nn.Module):
         self.value_detach = value_detach
         self.train_folded = train_folded
         self.collect_folded = collect_folded
+        self.sharded = sharded
+        # Whether what computes the same faster may stand in for the model's own forward pass.
+        self.lean = not sharded
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = [causal]  # in a list, so that its weights are not registered a second time
         self.placeholders = placeholder_tokens(causal.config)
@@ -125,7 +132,7 @@ class ActorCritic(nn.Module):
     @property
     def folds(self) -> bool:
         """Whether a change may be folded into the weights: training does so itself, or nothing is lost by it."""
-        return self.train_folded or folds_exactly(self.model, self.precision)
+        return not self.sharded and (self.train_folded or folds_exactly(self.model, self.precision))
 
     def folded(self) -> AbstractContextManager[None]:
         """Within it, passes without gradients are faster: the adapter is folded into the weights."""
@@ -180,10 +187,14 @@ class ActorCritic(nn.Module):
             )
         return features
 
-    def hidden_states(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The last hidden states, (turns, tokens, hidden size)."""
+    def hidden_states(self, inputs: dict[str, Tensor], first: int = 0) -> Tensor:
+        """The last hidden states from a column on, (turns, tokens from there on, hidden size)."""
         positions, _ = token_positions(self.causal, inputs)
-        return self.causal.base_model(**as_model_inputs(inputs), **positions, use_cache=False).last_hidden_state
+        parts = parts_of_pass(self.causal, inputs, self.precision) if self.lean else None
+        if parts is not None:
+            return lean_states(self.causal, parts, inputs, positions["position_ids"], first)
+        output = self.causal.base_model(**as_model_inputs(inputs), **positions, use_cache=False)
+        return output.last_hidden_state[:, first:]
 
     def score(self, prompt: PromptBatch, answers: AnswerBatch, with_entropy: bool = False) -> Scores:
         """Log-probs of given answers and values of their states, in one pass, pictures included.
@@ -192,11 +203,11 @@ class ActorCritic(nn.Module):
         """
         mask = answers.mask
         with autocast(self.precision, mask.device.type):
-            hidden = self.hidden_states(join(prompt, answers.tokens, mask))
-            before = hidden[:, prompt.width - 1 : -1]  # (turns, tokens, hidden): the state that each token follows
+            hidden = self.hidden_states(join(prompt, answers.tokens, mask), prompt.width - 1)
+            before = hidden[:, :-1]  # (turns, tokens, hidden): the state that each token follows
             log_probs, uncertainty = self.read_out(before[mask], answers.tokens[mask], with_entropy)
         spread = scatter(log_probs, mask)
-        states = hidden[:, prompt.width - 1]
+        states = hidden[:, 0]
         return Scores(
             spread,
             self.value(states),
@@ -210,8 +221,8 @@ class ActorCritic(nn.Module):
         For :func:`gtr_agent.logits.vocabulary_kl`, which compares two models that share the output layer.
         """
         with torch.no_grad(), autocast(self.precision, answers.mask.device.type):
-            hidden = self.hidden_states(join(prompt, answers.tokens, answers.mask))
-        return hidden[:, prompt.width - 1 : -1][answers.mask]
+            hidden = self.hidden_states(join(prompt, answers.tokens, answers.mask), prompt.width - 1)
+        return hidden[:, :-1][answers.mask]
 
     def read_out(self, states: Tensor, tokens: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
         """Log-probs of the tokens that follow states (tokens, hidden size), and the entropies if wanted; (tokens,)."""
@@ -226,9 +237,9 @@ class ActorCritic(nn.Module):
                 chunk=self.logit_chunk,
                 with_entropy=with_entropy,
             )
-        logits = self.writable(head(states))
-        uncertainty = entropy(logits.detach(), self.temperature) if with_entropy else None
-        return token_log_probs(logits, tokens, self.temperature), uncertainty
+        log_probs = log_probs_of(self.writable(head(states)), self.temperature)
+        uncertainty = entropy_of(log_probs.detach()) if with_entropy else None
+        return log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), uncertainty
 
     def writable(self, logits: Tensor) -> Tensor:
         """The logits of what the policy may write, (..., vocabulary) in float32: anything but a picture's placeholder.
@@ -243,7 +254,7 @@ class ActorCritic(nn.Module):
     def states(self, prompt: PromptBatch) -> Tensor:
         """What the value head reads of states without answers, (turns, hidden size), without gradient."""
         with torch.no_grad(), autocast(self.precision, prompt.inputs["input_ids"].device.type):
-            return self.hidden_states(prompt.inputs)[:, -1].float()
+            return self.hidden_states(prompt.inputs, prompt.width - 1)[:, -1].float()
 
     def value(self, hidden: Tensor) -> Tensor:
         """The value head on hidden states (turns, hidden size), in float32."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from gtr_agent.model import FEATURES, GRID, ROW_TENSORS, PromptBatch, pad_right
+from gtr_agent.layout import FEATURES, GRID, ROW_TENSORS, PromptBatch, pad_right
 from gtr_agent.parallel import pieces
 from gtr_envs.errors import CheckpointError
 
@@ -132,10 +132,9 @@ def by_token_budget(lengths: Sequence[tuple[int, int]], budget: int) -> list[lis
     """
     if budget < 1:
         raise ValueError(f"a budget of {budget} tokens; it must be at least 1")
-    order = sorted(range(len(lengths)), key=lambda index: (-sum(lengths[index]), -lengths[index][0], index))
     batches: list[list[int]] = []
     prompt = answer = 0
-    for index in order:
+    for index in longest_first(lengths):
         wider = max(prompt, lengths[index][0]), max(answer, lengths[index][1])
         if batches and (len(batches[-1]) + 1) * sum(wider) <= budget:
             batches[-1].append(index)
@@ -146,8 +145,15 @@ def by_token_budget(lengths: Sequence[tuple[int, int]], budget: int) -> list[lis
     return batches
 
 
+def longest_first(lengths: Sequence[tuple[int, int]]) -> list[int]:
+    """The indices of turns by falling length; lengths as for :func:`by_token_budget`."""
+    return sorted(range(len(lengths)), key=lambda index: (-sum(lengths[index]), -lengths[index][0], index))
+
+
 def deal_out(lengths: Sequence[tuple[int, int]], size: int, budget: int) -> list[list[int]]:
     """Deal turns out to micro-batches: by a budget of tokens, or where that is 0, evenly, so many turns at most.
+
+    Turns of like length go together either way: of random turns of the tiny model a sixth of all tokens was padding.
 
     Args:
         lengths: as for :func:`by_token_budget`.
@@ -159,7 +165,8 @@ def deal_out(lengths: Sequence[tuple[int, int]], size: int, budget: int) -> list
     """
     if budget:
         return by_token_budget(lengths, budget)
-    return [list(range(len(lengths))[piece]) for piece in pieces(len(lengths), size)]
+    order = longest_first(lengths)
+    return [order[piece] for piece in pieces(len(order), size)]
 
 
 def turn_length(prompt: PromptRow, answer: Sequence[int]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import gtr_envs
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.files import new_folder, write_json, write_manifest
+from gtr_agent.lora import quiet_peft
 from gtr_agent.run_folder import checkpoint_folder as checkpoint_folder
 from gtr_agent.run_folder import latest_checkpoint
 from gtr_agent.run_state import write_state
@@ -226,6 +227,18 @@ def find_base(folder: Path) -> str:
     return base  # a name on the hub
 
 
+def base_revision(folder: Path) -> str | None:
+    """Of which revision on the hub an adapter's base is, where its configuration says; call `find_base` first.
+
+    Raises:
+        CheckpointError: the configuration holds something else there.
+    """
+    revision = json.loads((folder / "adapter_config.json").read_text("utf-8")).get("revision")
+    if revision is not None and not (isinstance(revision, str) and revision):
+        raise CheckpointError(f"{folder / 'adapter_config.json'} is damaged: revision={revision!r} is no text")
+    return revision
+
+
 def load_adapter(model: Any, folder: Path) -> Any:
     """Put a saved LoRA adapter on its base model.
 
@@ -237,7 +250,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise CheckpointError(f"{folder} has no adapter_model.safetensors; the checkpoint is incomplete")
     try:
-        with warnings.catch_warnings():
+        with quiet_peft(), warnings.catch_warnings():
             # PEFT only warns of weights that it did not find, and would play the base model in the adapter's name.
             warnings.filterwarnings("error", message="Found missing adapter keys", category=UserWarning)
             return PeftModel.from_pretrained(model, folder)

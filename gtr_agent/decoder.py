@@ -1,6 +1,6 @@
 """What continues prompts token by token: the model itself, or for small models on a CPU something leaner.
 
-:func:`start_decoder` reads the prompts with the model's own forward pass and picks the one that goes on from there.
+:func:`start_decoder` reads the prompts, where it can leanly too, and picks the one that goes on from there.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.features import as_model_inputs
 from gtr_agent.kv_cache import make_cache
+from gtr_agent.layout import PromptBatch
 from gtr_agent.lean_decoder import LeanDecoder
 from gtr_agent.lean_parts import collect_parts
-from gtr_agent.model import Precision, PromptBatch, autocast
+from gtr_agent.lean_pass import lean_states, parts_of_pass
+from gtr_agent.model import Precision, autocast
 from gtr_agent.positions import token_positions
 
 
@@ -43,8 +46,14 @@ def start_decoder(actor: ActorCritic, prompt: PromptBatch, lean: bool = True) ->
     model = actor.causal
     mask = prompt.inputs["attention_mask"]
     cache = make_cache(model.config, torch.bfloat16 if actor.precision == "bfloat16" else None)
+    positions, deltas = token_positions(model, prompt.inputs)
+    parts = parts_of_pass(model, prompt.inputs, actor.precision) if lean else None
+    if parts is not None and deltas is not None:
+        last = mask.shape[1] - 1
+        states = lean_states(model, parts, prompt.inputs, positions["position_ids"], last, cache)
+        logits = functional.linear(states[:, -1].to(parts.head.dtype), parts.head)
+        return LeanDecoder(parts, cache, mask, deltas), logits
     with autocast(actor.precision, mask.device.type):
-        positions, deltas = token_positions(model, prompt.inputs)
         output = model(
             **as_model_inputs(prompt.inputs), **positions, past_key_values=cache, use_cache=True, logits_to_keep=1
         )

@@ -12,45 +12,22 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from gtr_agent.chat_client import ChatClient, Completion, TryAgain
+from gtr_agent.ledger import Ledger, Usage
 from gtr_agent.reply_cache import Message, Reply, ReplyCache, conversation_key
-from gtr_envs.errors import CostCapError, EndpointError, GtrError, MissingReplyError, SettingError
+from gtr_envs.errors import EndpointError, GtrError, MissingReplyError, SettingError
 
 FIRST_PAUSE_S = 0.5
 """The pause before the second attempt; each further one is twice as long, up to :data:`LONGEST_PAUSE_S`."""
 LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
 """An endpoint that asks to be left alone for longer ends the run instead of holding it up."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What was asked and paid in this process.
-
-    Attributes:
-        calls: requests that were sent.
-        failed: those of them that brought no reply.
-        prompt_tokens: tokens of the questions, as far as the endpoint said.
-        completion_tokens: tokens of the answers, as far as the endpoint said.
-        cost: USD for them.
-    """
-
-    calls: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float = 0.0
-
-    @property
-    def replies(self) -> int:
-        """Replies that were paid for."""
-        return self.calls - self.failed
 
 
 class _Abandoned(Exception):
@@ -107,10 +84,8 @@ class Endpoint:
     ) -> None:
         if offline and cache is None:
             raise SettingError("offline=true answers from the cache; give the cache's folder too")
-        if max_cost and not (price_in or price_out):
-            raise SettingError(f"max_cost={max_cost} needs price_in and price_out, in USD for a million tokens")
+        self._ledger = Ledger(price_in, price_out, max_cost, processes, spent_before)
         self.model, self.max_tokens, self.temperature = model, max_tokens, temperature
-        self.price_in, self.price_out, self.max_cost = price_in, price_out, max_cost
         self.retries = retries
         self.seed = seed
         self.cache = ReplyCache(cache) if cache is not None else None
@@ -118,36 +93,29 @@ class Endpoint:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="endpoint")
         self._lock = threading.Lock()
         self._key_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._usage = Usage()
-        self._processes = processes
-        self._spent_before = spent_before
         if self.cache is not None and (price_in or price_out):
-            self._spent_before += self.cache.spent()
+            self._ledger.count_as_spent(self.cache.spent())
         self._kept = kept
-        self._tokens_unknown = False
         self._resume_at = 0.0
 
     @property
     def usage(self) -> Usage:
         """What was asked and paid so far in this process."""
-        with self._lock:
-            return self._usage
+        return self._ledger.usage
 
     @property
     def spent(self) -> float:
         """USD spent so far on all that is in the cache; of what was spent before, this process's share."""
-        return self._spent_before / self._processes + self.usage.cost
+        return self._ledger.spent
 
     @property
     def tokens_unknown(self) -> bool:
         """Whether the endpoint left out how many tokens an answer took."""
-        with self._lock:
-            return self._tokens_unknown
+        return self._ledger.tokens_unknown
 
     def count_as_spent(self, cost: float) -> None:
         """Let USD that were spent elsewhere count towards the cap."""
-        with self._lock:
-            self._spent_before += cost
+        self._ledger.count_as_spent(cost)
 
     def close(self) -> None:
         """End the threads and the connections."""
@@ -243,7 +211,7 @@ class Endpoint:
         pause, problem = 0.0, ""
         for attempt in range(self.retries + 1):
             self._hold(pause, float(rng.random()), stop)
-            self._check_cap()
+            self._ledger.check_cap(self.model)
             try:
                 return self._count(self._client.send(conversation, seed))
             except TryAgain as failure:
@@ -275,41 +243,12 @@ class Endpoint:
         with self._lock:
             self._resume_at = max(self._resume_at, time.monotonic() + seconds)
 
-    def _check_cap(self) -> None:
-        """Begin no call at or above the cap."""
-        if not self.max_cost:
-            return
-        with self._lock:
-            paid, unknown = self._usage.cost, self._tokens_unknown
-        # What the others spend is not known here: as much as this one, each at the most.
-        spent = self._spent_before + paid * self._processes
-        if spent >= self.max_cost * (1 - 1e-9):  # ten times 0.1 are a little less than 1
-            shares = f" (by each of {self._processes} processes up to its share)" if self._processes > 1 else ""
-            raise CostCapError(
-                f"{self._spent_before + paid:.4f} USD are spent on replies of {self.model!r}, {paid:.4f} of them "
-                f"now{shares}, and max_cost={self.max_cost}; to go on, raise max_cost and run or resume again"
-            )
-        if unknown:
-            raise EndpointError(
-                f"the endpoint does not say how many tokens it takes, so max_cost={self.max_cost} cannot be kept; set "
-                "max_cost=0 to go on without a cap"
-            )
-
     def _count(self, came: Completion | TryAgain) -> Reply:
         """Count a request, whatever came of it, and make a reply of a completion."""
-        tokens_in, tokens_out = came.prompt_tokens or 0, came.completion_tokens or 0
-        cost = (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+        cost = self._ledger.count(came)
         failed = isinstance(came, TryAgain)
-        with self._lock:
-            old = self._usage
-            self._usage = Usage(
-                old.calls + 1,
-                old.failed + failed,
-                old.prompt_tokens + tokens_in,
-                old.completion_tokens + tokens_out,
-                old.cost + cost,
-            )
-            self._tokens_unknown |= not failed and came.completion_tokens is None
-            if failed and cost and self.cache is not None:
+        if failed and cost and self.cache is not None:
+            with self._lock:
                 self.cache.note_failure(cost)
-        return Reply("" if isinstance(came, TryAgain) else came.text, tokens_in, tokens_out, cost=cost)
+        text = "" if isinstance(came, TryAgain) else came.text
+        return Reply(text, came.prompt_tokens or 0, came.completion_tokens or 0, cost=cost)

@@ -1,7 +1,8 @@
 """Writing so that nothing is ever half there: not after an error, a killed process or a power cut.
 
 What is written stands beside its final name first, is flushed to the disk and then renamed, which is one step of the
-file system. A killed process leaves at most hidden leftovers behind, which ``clear_leftovers`` removes.
+file system. A killed process leaves at most hidden leftovers behind. ``clear_leftovers`` removes them from a run's
+folder; beside a single folder they are gone when the next process begins to write that folder.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,7 +69,8 @@ def new_folder(out: Path, before_naming: Callable[[], object] | None = None) -> 
     """
     check_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    _clear_dead_partials(out)
+    partial = out.parent / f"{_partial_start(out)}{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -82,6 +85,33 @@ def new_folder(out: Path, before_naming: Callable[[], object] | None = None) -> 
         sync(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial_start(out: Path) -> str:
+    """What a folder is called while it is filled, but for the process's number.
+
+    The machine's name is in it: another one's processes on a shared file system may live, whatever is known here.
+    """
+    return f".{out.name}.partial-{socket.gethostname()}-"
+
+
+def _clear_dead_partials(out: Path) -> None:
+    """Remove what killed processes of this machine left of a folder that they were filling."""
+    start = _partial_start(out)
+    for path in out.parent.iterdir():
+        number = path.name.removeprefix(start)
+        if path.name.startswith(start) and number.isdecimal() and not _lives(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, or no number of a process
+        return True
+    return True
 
 
 def remove_folder(folder: Path) -> None:

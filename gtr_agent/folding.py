@@ -35,6 +35,11 @@ def lora_layers(model: Any) -> dict[str, Any]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
+def change_shape(layer: Any) -> torch.Size:
+    """The shape of a LoRA layer's weight change; told from its factors, which no process holds a part of."""
+    return torch.Size((layer.lora_B[ADAPTER].weight.shape[0], layer.lora_A[ADAPTER].weight.shape[1]))
+
+
 def task_vector(layer: Any) -> Tensor:
     """The weight change of one LoRA layer from the base, ``scaling * B @ A``; float32, without gradients."""
     return lora_delta(layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight, layer.scaling[ADAPTER])

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.decoder import start_decoder
-from gtr_agent.model import PromptBatch, action_token_mask, end_token, inference
+from gtr_agent.layout import PromptBatch, action_token_mask, end_token
+from gtr_agent.losses import log_probs_of
+from gtr_agent.model import inference
 from gtr_envs.episode import Request, Response
 
 
@@ -47,7 +49,7 @@ def choose_token(logits: Tensor, temperature: float, uniform: Tensor | None) -> 
     Returns:
         the tokens and their log-probs at this temperature, both (turns,).
     """
-    log_probs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    log_probs = log_probs_of(logits, temperature)
     if uniform is None:
         tokens = log_probs.argmax(dim=-1)
     else:

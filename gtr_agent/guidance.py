@@ -6,11 +6,9 @@ and direction; On-Policy Distillation (Thinking Machines, October 2025), whose t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,16 +18,14 @@ from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import AnswerBatch
 from gtr_agent.logits import vocabulary_kl
 from gtr_agent.losses import kl_per_token
-from gtr_agent.model import Precision, choose_device, inference, load_model, load_processor
+from gtr_agent.model import inference
 from gtr_agent.parallel import Workers
+from gtr_agent.policy import load_named_policy
 from gtr_agent.rollout import Transition
 from gtr_agent.scoring import in_order, lay_out, micro_batches, score_turns
 from gtr_agent.settings import GuidanceSettings, Settings
 from gtr_agent.teacher import MergedTeacher
 from gtr_envs.errors import CheckpointError
-
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-"""What a model on the hub is called: its owner and its own name."""
 
 
 @dataclass(frozen=True)
@@ -61,40 +57,17 @@ def checkpoint_guide(settings: Settings, processor: Any) -> Guide:
     """
     teacher, precision = settings.guidance.teacher, settings.model.precision
     temperature = settings.rollout.temperature
-    actor, its_processor = load_teacher(teacher, temperature, precision, choose_device(settings.model.device))
-    if its_processor.tokenizer.get_vocab() != processor.tokenizer.get_vocab():
+    try:
+        policy = load_named_policy(teacher, temperature=temperature, precision=precision, device=settings.model.device)
+    except CheckpointError as error:
+        raise CheckpointError(f"guidance.teacher={teacher!r}: {error}") from error
+    if policy.processor.tokenizer.get_vocab() != processor.tokenizer.get_vocab():
         raise CheckpointError(
             f"the teacher {teacher} has another vocabulary than the agent's base {settings.model.base}: the agent's "
             "tokens mean nothing to it; choose a teacher of the same family"
         )
-    actor.logit_chunk = settings.model.logit_chunk
-    return Guide(actor, nullcontext)
-
-
-def load_teacher(name: str, temperature: float, precision: Precision, device: str) -> tuple[ActorCritic, Any]:
-    """A model to distil from, and its processor.
-
-    Args:
-        name: a folder as :func:`gtr_agent.policy.load_policy` takes it, or a name on the hub.
-        temperature: of its distribution.
-        precision: of its passes.
-        device: where it goes.
-
-    Raises:
-        CheckpointError: there is neither, the hub cannot be reached, or the model is damaged.
-    """
-    if Path(name).exists() or not HUB_NAME.fullmatch(name):
-        from gtr_agent.policy import load_policy
-
-        policy = load_policy(Path(name), temperature=temperature, precision=precision, device=device)
-        return policy.actor, policy.processor
-    try:
-        model, processor = load_model(name, device=device, precision=precision), load_processor(name)
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"guidance.teacher={name!r} is no folder here, and as a model on the hub it cannot be had: {error}"
-        ) from error
-    return ActorCritic(model, None, temperature=temperature, precision=precision), processor
+    policy.actor.logit_chunk = settings.model.logit_chunk
+    return Guide(policy.actor, nullcontext)
 
 
 def kl_tokens(

@@ -23,8 +23,8 @@ from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import AnswerBatch, PromptRow, deal_out, stack_answers, stack_prompts, turn_length
 from gtr_agent.generation import generate, respond
 from gtr_agent.guidance import Guide
+from gtr_agent.layout import action_token_mask, encode_answers, end_token
 from gtr_agent.losses import masked_mean
-from gtr_agent.model import action_token_mask, encode_answers, end_token
 from gtr_agent.rollout import Transition
 from gtr_agent.settings import ImitationSettings, PpoSettings, Settings
 from gtr_envs.errors import CheckpointError

@@ -2,8 +2,9 @@
 
 A small model's token takes less arithmetic than what surrounds it: modules, masks, caches, and many small operations.
 Here a step is some twenty operations a layer, on weights that were joined and cast beforehand, and on keys and values
-that are written in place. Results are rounded where transformers' eager attention under autocast rounds them, so that
-sampling sees what scoring will see. The model's own forward pass is what the tests compare it to.
+that are written in place. Results are rounded where :mod:`gtr_agent.lean_pass` rounds them (as transformers' eager
+attention under autocast does, but for scores, which are scaled in float32), so that sampling sees what scoring will
+see. The model's own forward pass is what the tests compare it to.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gtr_agent.kv_cache import with_room
-from gtr_agent.lean_parts import LeanLayer, LeanParts
+from gtr_agent.lean_parts import LeanParts
 
 
 class LeanDecoder:
@@ -30,6 +31,9 @@ class LeanDecoder:
 
     def __init__(self, parts: LeanParts, cache: Any, mask: Tensor, deltas: Tensor) -> None:
         self.parts = parts
+        # One product with joined weights is quicker while there are few rows.
+        self.qkv = [(torch.cat(layer.qkv), torch.cat(layer.qkv_bias)) for layer in parts.layers]
+        self.gate_up = [torch.cat(layer.gate_up) for layer in parts.layers]
         self.cache = cache
         self.length = mask.shape[1]
         self.positions = mask.sum(dim=1, keepdim=True) + deltas  # of the next token
@@ -43,10 +47,11 @@ class LeanDecoder:
         cos, sin = self._rope()
         self._open_mask()
         stream = functional.embedding(tokens, parts.embeddings)
-        for layer, kept in zip(parts.layers, self.cache.layers, strict=True):
-            inner = self._attend(self._norm(stream, layer.norm), layer, kept, cos, sin)
+        weights = zip(parts.layers, self.qkv, self.gate_up, self.cache.layers, strict=True)
+        for layer, qkv, gate_up, kept in weights:
+            inner = self._attend(self._norm(stream, layer.norm), qkv, kept, cos, sin)
             stream += functional.linear(inner, layer.out)
-            inner = functional.linear(self._norm(stream, layer.mlp_norm), layer.gate_up)
+            inner = functional.linear(self._norm(stream, layer.mlp_norm), gate_up)
             gate, up = inner.chunk(2, dim=-1)
             stream += functional.linear(functional.silu(gate).mul_(up), layer.down)
         return functional.linear(self._norm(stream, parts.norm), parts.head)
@@ -79,16 +84,16 @@ class LeanDecoder:
         cos, sin = angles.cos(), angles.sin()
         return torch.cat([cos, cos], dim=-1).unsqueeze(1), torch.cat([-sin, sin], dim=-1).unsqueeze(1)
 
-    def _attend(self, states: Tensor, layer: LeanLayer, kept: Any, cos: Tensor, sin: Tensor) -> Tensor:
+    def _attend(self, states: Tensor, qkv: tuple[Tensor, Tensor], kept: Any, cos: Tensor, sin: Tensor) -> Tensor:
         """One layer's attention of the new tokens, (turns, hidden size), before its output layer."""
         heads, kv_heads, turns = self.parts.heads, self.parts.kv_heads, len(states)
-        joined = functional.linear(states, layer.qkv, layer.qkv_bias).view(turns, heads + 2 * kv_heads, -1)
+        joined = functional.linear(states, *qkv).view(turns, heads + 2 * kv_heads, -1)
         turning = joined[:, : heads + kv_heads]
         turned = (turning * cos).add_(turning.roll(turning.shape[-1] // 2, -1) * sin).to(states.dtype)
         keys, values = kept.update(turned[:, heads:].unsqueeze(2), joined[:, heads + kv_heads :].unsqueeze(2))
         # Each head of keys and values serves some heads of queries.
         queries = turned[:, :heads].reshape(turns * kv_heads, heads // kv_heads, -1)
-        scores = torch.bmm(queries, keys.flatten(0, 1).transpose(1, 2)).mul_(self.parts.scaling)
-        shares = (scores.view(turns, heads, -1) + self.mask).softmax(dim=-1)
+        scores = torch.bmm(queries, keys.flatten(0, 1).transpose(1, 2)).view(turns, heads, -1)
+        shares = torch.add(self.mask, scores, alpha=self.parts.scaling).softmax(dim=-1)
         shares = shares.to(values.dtype).view(turns * kv_heads, heads // kv_heads, -1)
         return torch.bmm(shares, values.flatten(0, 1)).view(turns, -1)

@@ -1,4 +1,4 @@
-"""The weights of a small Qwen2 decoder on a CPU, joined and cast for :mod:`gtr_agent.lean_decoder`.
+"""The weights of a small Qwen2 decoder on a CPU, cast for :mod:`gtr_agent.lean_decoder` and `gtr_agent.lean_pass`.
 
 They are collected anew for each batch of answers, because training changes them, and other weights may stand in for
 them (:mod:`gtr_agent.folding`). Only a decoder that holds exactly the modules that are known here is taken: hooks,
@@ -37,20 +37,20 @@ class LeanLayer:
 
     Attributes:
         norm: of the norm before attention, (hidden size,).
-        qkv: queries', keys' and values' weights one below the other, (their heads' sizes, hidden size).
+        qkv: queries', keys' and values' weights, (their heads' sizes, hidden size) each.
         qkv_bias: their biases.
         out: attention's output, (hidden size, query heads' sizes).
         mlp_norm: of the norm before the MLP, (hidden size,).
-        gate_up: the MLP's gate and its way up, one below the other, (2 * inner size, hidden size).
+        gate_up: the MLP's gate and its way up, (inner size, hidden size) each.
         down: its way down, (hidden size, inner size).
     """
 
     norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor
+    qkv: tuple[Tensor, ...]
+    qkv_bias: tuple[Tensor, ...]
     out: Tensor
     mlp_norm: Tensor
-    gate_up: Tensor
+    gate_up: tuple[Tensor, Tensor]
     down: Tensor
 
 
@@ -110,11 +110,11 @@ def _layer_parts(layer: Any, dtype: torch.dtype) -> LeanLayer:
     gate, up, down = (base_layer(getattr(layer.mlp, name)) for name in MLP[:3])
     return LeanLayer(
         norm=layer.input_layernorm.weight,
-        qkv=torch.cat([part.weight.to(dtype) for part in (query, key, value)]),
-        qkv_bias=torch.cat([part.bias.to(dtype) for part in (query, key, value)]),
+        qkv=tuple(part.weight.to(dtype) for part in (query, key, value)),
+        qkv_bias=tuple(part.bias.to(dtype) for part in (query, key, value)),
         out=out.weight.to(dtype),
         mlp_norm=layer.post_attention_layernorm.weight,
-        gate_up=torch.cat([gate.weight.to(dtype), up.weight.to(dtype)]),
+        gate_up=(gate.weight.to(dtype), up.weight.to(dtype)),
         down=down.weight.to(dtype),
     )
 
@@ -161,7 +161,7 @@ def _is_plain(causal: Any, text: Any, precision: Precision) -> bool:
         and type(text.embed_tokens) is nn.Embedding
         and all(type(norm) is type(text.norm) and norm.variance_epsilon == text.norm.variance_epsilon for norm in norms)
         and all(weight.dtype == torch.float32 for module in float32 for weight in module.parameters())
-        and not any(map(_is_meddled_with, {causal, causal.base_model, causal.lm_head, *text.modules()}))
+        and not any(map(is_meddled_with, {causal, causal.base_model, causal.lm_head, *text.modules()}))
     )
 
 
@@ -174,6 +174,6 @@ def _is_plain_linear(module: Any, bias: bool) -> bool:
     return linear is module or (module.disable_adapters != module.merged)
 
 
-def _is_meddled_with(module: nn.Module) -> bool:
+def is_meddled_with(module: nn.Module) -> bool:
     """Whether something was put before, behind or in place of a module's forward pass."""
     return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)

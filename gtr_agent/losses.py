@@ -63,8 +63,13 @@ def token_log_probs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) ->
     Returns:
         ``(...)`` log-probabilities in nats, float32.
     """
-    log_probs = functional.log_softmax(logits.float() / temperature, dim=-1)
-    return log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    return log_probs_of(logits, temperature).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def log_probs_of(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """The log-probabilities in nats of all tokens, float32; arguments as for `token_log_probs`."""
+    logits = logits.float()
+    return functional.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
 
 
 def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -77,9 +82,13 @@ def entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
     Returns:
         ``(...)`` entropies in nats, float32: 0 for a certain token, ``log(vocabulary)`` for a uniform one.
     """
-    log_probs = functional.log_softmax(logits.float() / temperature, dim=-1)
+    return entropy_of(log_probs_of(logits, temperature))
+
+
+def entropy_of(log_probs: Tensor) -> Tensor:
+    """The entropy of distributions whose log-probabilities are known; shapes as for `entropy`."""
     # p * log p goes to 0 with p; written out it would be 0 * -inf.
-    finite = torch.where(torch.isneginf(log_probs), torch.zeros_like(log_probs), log_probs)
+    finite = log_probs.clamp_min(torch.finfo(log_probs.dtype).min)
     return -(log_probs.exp() * finite).sum(dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""A Hugging Face vision-language model as the trainer sees it: load it, lay out a batch, get log-probs of answers.
+"""A Hugging Face vision-language model as the trainer sees it: how it is loaded, and in what its passes run.
 
 Nothing here knows which model it is: any image-text-to-text model with a chat template serves, and the tiny one is one
 of them.
@@ -6,51 +6,22 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from gtr_agent.hub import hub_or_cache, is_on_hub
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, MissingExtraError, SettingError
-from gtr_envs.protocol import Answer, build_messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
 Precision = Literal["float32", "bfloat16"]
 AttentionName = Literal["eager", "sdpa"]
-
-ROW_TENSORS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
-"""What a batch has of each token."""
-GRID = "image_grid_thw"
-FEATURES = "image_features"
-"""What stands for pictures of which only the vision tower's output was kept."""
-
-
-@dataclass(frozen=True)
-class PromptBatch:
-    """Prompts of a batch of turns, padded on the left so that every answer starts at the same column.
-
-    Attributes:
-        inputs: what the processor made: ``input_ids``, ``attention_mask`` (turns, prompt tokens), ``mm_token_type_ids``
-            where the model wants them, and the pictures' tensors (``pixel_values``, ``image_grid_thw``, ...).
-    """
-
-    inputs: dict[str, Tensor]
-
-    @property
-    def width(self) -> int:
-        return int(self.inputs["input_ids"].shape[1])
-
-    def to(self, device: torch.device | str) -> PromptBatch:
-        return PromptBatch({name: tensor.to(device) for name, tensor in self.inputs.items()})
 
 
 def weights_type(precision: Precision, device: str, trained: bool = False) -> torch.dtype:
@@ -68,12 +39,34 @@ def weights_type(precision: Precision, device: str, trained: bool = False) -> to
     return torch.bfloat16 if precision == "bfloat16" and device != "cpu" and not trained else torch.float32
 
 
+def load_whole(
+    name: str | Path,
+    attention: AttentionName = "sdpa",
+    device: str = "cpu",
+    precision: Precision = "bfloat16",
+    trained: bool = False,
+    revision: str | None = None,
+) -> tuple[Any, Any]:
+    """Load a model and its processor. The arguments are those of `load_model`.
+
+    Args:
+        revision: of a model on the hub: its branch, tag or commit.
+
+    Raises:
+        CheckpointError: there is no such model, or it is damaged, takes no pictures or has no chat template.
+        MissingExtraError: its processor needs a library that is not installed.
+    """
+    with hub_or_cache(name):
+        return load_model(name, attention, device, precision, trained, revision), load_processor(name, revision)
+
+
 def load_model(
     path: str | Path,
     attention: AttentionName = "sdpa",
     device: str = "cpu",
     precision: Precision = "bfloat16",
     trained: bool = False,
+    revision: str | None = None,
 ) -> PreTrainedModel:
     """Load a model's weights.
 
@@ -83,6 +76,7 @@ def load_model(
         device: where the model goes.
         precision: of the forward passes; with the device it decides the weights' type, see :func:`weights_type`.
         trained: the weights will be trained themselves.
+        revision: of a model on the hub: its branch, tag or commit.
 
     Raises:
         CheckpointError: there is no model that can be read there.
@@ -92,7 +86,12 @@ def load_model(
     dtype = weights_type(precision, device, trained)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
-            str(path), dtype=dtype, attn_implementation=attention, use_safetensors=True, output_loading_info=True
+            str(path),
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            output_loading_info=True,
+            revision=revision,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"no model can be read from {path}: {_first_line(error)}") from error
@@ -108,15 +107,19 @@ def load_model(
     return model.to(device).eval()
 
 
-def load_processor(path: str | Path) -> ProcessorMixin:
+def load_processor(path: str | Path, revision: str | None = None) -> ProcessorMixin:
     """Load a model's processor: its tokenizer, chat template and image processor.
+
+    Args:
+        path: a folder in the Hugging Face layout, or a name on the hub.
+        revision: of a model on the hub: its branch, tag or commit.
 
     Raises:
         CheckpointError: there is none, or it has no image processor or no chat template.
         MissingExtraError: it needs a library that is not installed.
     """
     try:
-        processor = _read_processor(path)
+        processor = _read_processor(path, revision)
     except ImportError as error:
         raise MissingExtraError(
             f"the processor of {path} needs a library that is not installed (for most models: pip install "
@@ -132,17 +135,17 @@ def load_processor(path: str | Path) -> ProcessorMixin:
     return processor
 
 
-def _read_processor(path: str | Path) -> Any:
+def _read_processor(path: str | Path, revision: str | None) -> Any:
     """The processor that the folder names, or where that cannot be had, as without torchvision, one for pictures."""
     from transformers import AutoProcessor
 
     from gtr_agent.processor import pictures_only  # its import makes processors without video known
 
     try:
-        return AutoProcessor.from_pretrained(str(path))
+        return AutoProcessor.from_pretrained(str(path), revision=revision)
     except (ImportError, OSError, ValueError):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            found = pictures_only(path)
+            found = pictures_only(path, revision)
             if found is not None:
                 return found
         raise
@@ -174,15 +177,7 @@ def load_base(settings: Settings, device: str) -> tuple[Any, Any]:
     trained = settings.method == "sft" and choice.adapter == "none"
     if choice.base != "tiny":
         check_whole_model(choice.base)
-        try:
-            model = load_model(choice.base, choice.attention, device, choice.precision, trained)
-            return model, load_processor(choice.base)
-        except CheckpointError as error:
-            if Path(choice.base).exists():
-                raise
-            raise CheckpointError(
-                f"{choice.base} is no folder here, and as a model on the hub it cannot be had: {error}"
-            ) from error
+        return load_whole(choice.base, choice.attention, device, choice.precision, trained)
     from gtr_agent.tiny import make_config, make_model, make_processor
 
     processor = make_processor(settings.env.id)
@@ -199,7 +194,7 @@ def check_whole_model(base: str) -> None:
         CheckpointError: it is a folder that is not there, a run's, or an adapter's.
     """
     folder = Path(base)
-    if folder.is_absolute() and not folder.exists():
+    if not folder.exists() and not is_on_hub(base):
         raise CheckpointError(f"there is no folder {base}; make a warm start with gtr-bench sft, or name a model")
     found = "a run" if (folder / "checkpoints").is_dir() else "an adapter"
     if found == "a run" or (folder / "adapter_config.json").is_file():
@@ -207,90 +202,6 @@ def check_whole_model(base: str) -> None:
             f"{base} is {found} and no whole model, from which training begins; give a warm start's folder or a model "
             "(--init), or go on with a run by gtr-bench train --resume"
         )
-
-
-def encode_prompts(processor: Any, prompts: Sequence[str], frames: Sequence[np.ndarray]) -> PromptBatch:
-    """Lay out prompts with their pictures.
-
-    Args:
-        processor: the model's processor.
-        prompts: the text of each turn.
-        frames: (height, width, 3) uint8 each.
-    """
-    texts = [
-        processor.apply_chat_template(build_messages(prompt), add_generation_prompt=True, tokenize=False)
-        for prompt in prompts
-    ]
-    images = [[frame] for frame in frames]
-    return PromptBatch(dict(processor(text=texts, images=images, return_tensors="pt", padding=True)))
-
-
-_END_TOKENS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-
-
-def end_token(processor: Any) -> int:
-    """The token that ends an answer: what the chat template writes behind one, or else the tokenizer's end token.
-
-    They are the same for Qwen; Idefics3's answers end in ``<end_of_utterance>``, its texts in another token.
-    """
-    if processor not in _END_TOKENS:
-        _END_TOKENS[processor] = _token_behind_an_answer(processor) or int(processor.tokenizer.eos_token_id)
-    return _END_TOKENS[processor]
-
-
-def _token_behind_an_answer(processor: Any) -> int | None:
-    from jinja2 import TemplateError
-
-    mark = "an answer"
-    dialogue = [*build_messages("a question"), {"role": "assistant", "content": [{"type": "text", "text": mark}]}]
-    try:
-        text = processor.apply_chat_template(dialogue, tokenize=False)
-    except (TemplateError, TypeError, ValueError):  # a template that knows no answers
-        return None
-    behind = processor.tokenizer(text.rpartition(mark)[2].strip(), add_special_tokens=False).input_ids
-    return behind[0] if behind and behind[0] in processor.tokenizer.added_tokens_decoder else None
-
-
-def encode_answers(processor: Any, texts: Sequence[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
-    """The tokens of answers, each with the closing end token, and the characters ``[start, end)`` of each token."""
-    encoded = processor.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
-    end = end_token(processor)
-    tokens = [[*ids, end] for ids in encoded["input_ids"]]
-    offsets = [[*spans, (len(text), len(text))] for text, spans in zip(texts, encoded["offset_mapping"], strict=True)]
-    return tokens, offsets
-
-
-def action_token_mask(answer: Answer, offsets: Sequence[tuple[int, int]]) -> list[bool]:
-    """Which tokens belong to the action: those that overlap its characters, and the end token if it closes the action.
-
-    All other tokens are thought. The answer's status does not matter; an invalid one is all thought.
-    """
-    if answer.action_span is None:
-        return [False] * len(offsets)
-    start, end = answer.action_span
-    return [(low < end and high > start) or (low == high == end and low > start) for low, high in offsets]
-
-
-def pad_right(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
-    """Rows of tokens as one tensor, padded on the right, and its mask; both (rows, longest), int64 and bool."""
-    longest = max((len(row) for row in rows), default=0)
-    tokens = torch.full((len(rows), longest), value, dtype=torch.long)
-    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        tokens[index, : len(row)] = torch.as_tensor(row, dtype=torch.long)
-        mask[index, : len(row)] = True
-    return tokens, mask
-
-
-def join(prompt: PromptBatch, answers: Tensor, answer_mask: Tensor) -> dict[str, Tensor]:
-    """Model inputs for prompts followed by their answers; answers and mask are (turns, answer tokens)."""
-    inputs = dict(prompt.inputs)
-    inputs["input_ids"] = torch.cat([inputs["input_ids"], answers], dim=1)
-    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], answer_mask.long()], dim=1)
-    for name in ROW_TENSORS[2:]:
-        if name in inputs:
-            inputs[name] = torch.cat([inputs[name], inputs[name].new_zeros(answers.shape)], dim=1)
-    return inputs
 
 
 def autocast(precision: Precision, device_type: str) -> Any:

@@ -11,10 +11,12 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import PromptRow, split_prompts, stack_prompts
-from gtr_agent.checkpoint import find_agent, find_base, load_adapter, read_notes
+from gtr_agent.checkpoint import base_revision, find_agent, find_base, load_adapter, read_notes
 from gtr_agent.folding import folds_exactly
 from gtr_agent.generation import generate, respond
-from gtr_agent.model import Precision, choose_device, encode_prompts, end_token, load_model, load_processor
+from gtr_agent.hub import cached_commit, is_on_hub
+from gtr_agent.layout import encode_prompts, end_token
+from gtr_agent.model import Precision, choose_device, load_whole
 from gtr_agent.parallel import Workers, share
 from gtr_envs.episode import Request, Response
 
@@ -130,23 +132,21 @@ def load_policy(
     folder = find_agent(Path(path))
     notes = read_notes(folder)
     device = choose_device(device)
-    precision = precision or notes.get("precision", "float32" if device == "cpu" else "bfloat16")
-    attention = notes.get("attention", "sdpa")
-    if (folder / "adapter_config.json").is_file():
-        base = find_base(folder)
-        model: Any = load_adapter(load_model(base, attention, device, precision), folder)
+    precision = precision or notes.get("precision") or usual_precision(device)
+    is_adapter = (folder / "adapter_config.json").is_file()
+    base, revision = (find_base(folder), base_revision(folder)) if is_adapter else (str(folder), None)
+    model, processor = load_whole(base, notes.get("attention", "sdpa"), device, precision, revision=revision)
+    if is_adapter:
+        model = load_adapter(model, folder)
         # Folded into the weights, the adapter costs nothing; but in bfloat16 much of what it learned could be lost.
         if notes.get("train_folded", False) or folds_exactly(model, precision):
             model = model.merge_and_unload()
-    else:
-        base = str(folder)
-        model = load_model(folder, attention, device, precision)
     temperature = temperature if temperature is not None else notes.get("temperature", 1.0)
     max_new_tokens = max_new_tokens or notes.get("max_new_tokens", 256)
     played = {"temperature": 0.0 if greedy else temperature, "max_new_tokens": max_new_tokens}
     return ModelPolicy(
         ActorCritic(model, None, temperature=temperature, precision=precision),
-        load_processor(base),
+        processor,
         greedy=greedy,
         max_new_tokens=max_new_tokens,
         name=agent_name(folder),
@@ -154,32 +154,54 @@ def load_policy(
     )
 
 
-def load_hub_policy(
-    name: str, *, temperature: float = 1.0, greedy: bool = False, max_new_tokens: int = 256
+def load_named_policy(
+    name: str,
+    *,
+    temperature: float | None = None,
+    greedy: bool = False,
+    max_new_tokens: int | None = None,
+    precision: Precision | None = None,
+    device: str = "auto",
 ) -> ModelPolicy:
-    """Load any image-text-to-text model of the Hugging Face hub, from its cache where it is there.
+    """Load an agent from a folder, or any image-text-to-text model of the Hugging Face hub.
 
     Args:
-        name: the model's name on the hub.
-        temperature: of the sampling.
-        greedy: take the likeliest token always.
-        max_new_tokens: tokens after which an answer is cut off.
+        name: a folder as :func:`load_policy` takes it, or a name on the hub, from whose cache it comes if it is there.
+        temperature, greedy, max_new_tokens, precision, device: as for :func:`load_policy`; of what a model on the hub
+            was trained with nothing is known.
 
     Raises:
-        CheckpointError: there is no such model that takes pictures and has a chat template, or it cannot be fetched.
+        CheckpointError: there is neither, the hub cannot be reached, or the model is damaged, takes no pictures or has
+            no chat template.
     """
-    device = choose_device("auto")
-    precision: Precision = "float32" if device == "cpu" else "bfloat16"
-    model = load_model(name, "sdpa", device, precision)
+    if not is_on_hub(name):
+        return load_policy(
+            name,
+            temperature=temperature,
+            greedy=greedy,
+            max_new_tokens=max_new_tokens,
+            precision=precision,
+            device=device,
+        )
+    device = choose_device(device)
+    precision = precision or usual_precision(device)
+    temperature = temperature if temperature is not None else 1.0
+    max_new_tokens = max_new_tokens or 256
+    model, processor = load_whole(name, "sdpa", device, precision)
     meta = {
         "method": "hf",
         "base_model": name,
         "temperature": 0.0 if greedy else temperature,
         "max_new_tokens": max_new_tokens,
-        "fingerprint": str(getattr(model.config, "_commit_hash", None) or name)[:16],
+        "fingerprint": (cached_commit(name) or name)[:16],
     }
     actor = ActorCritic(model, None, temperature=temperature, precision=precision)
-    return ModelPolicy(actor, load_processor(name), greedy=greedy, max_new_tokens=max_new_tokens, name=name, meta=meta)
+    return ModelPolicy(actor, processor, greedy=greedy, max_new_tokens=max_new_tokens, name=name, meta=meta)
+
+
+def usual_precision(device: str) -> Precision:
+    """The precision of forward passes where nothing says another."""
+    return "float32" if device == "cpu" else "bfloat16"
 
 
 def agent_name(folder: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtr_agent.model import GRID
+from gtr_agent.layout import GRID
 
 
 def token_positions(model: Any, inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:

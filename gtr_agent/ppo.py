@@ -59,6 +59,15 @@ class Piece:
         return loss, (float(loss.detach()), report)
 
 
+def idle(piece: Piece) -> Piece:
+    """A micro-batch's pass again, with a loss of 0 and nothing to log."""
+
+    def loss() -> tuple[Tensor, Report]:
+        return piece.loss()[0] * 0.0, Report({})
+
+    return Piece(loss, piece.save)
+
+
 class Update:
     """Learns from one rollout.
 
@@ -72,6 +81,8 @@ class Update:
         ranks: the processes of the run.
         thoughts: what to imitate beside PPO, or None.
         out: the folder in which a batch whose loss is not finite is saved; None saves none.
+        in_step: every process makes as many passes as the others, as it must where the model is sharded: each block is
+            gathered from all of them.
     """
 
     def __init__(
@@ -85,7 +96,9 @@ class Update:
         ranks: Ranks | None = None,
         thoughts: Thoughts | None = None,
         out: Path | None = None,
+        in_step: bool = False,
     ) -> None:
+        self.in_step = in_step
         self.actor, self.optimizer, self.settings, self.pad, self.rng = actor, optimizer, settings, pad, rng
         self.workers, self.ranks, self.thoughts, self.out = workers, ranks or Ranks(), thoughts, out
 
@@ -134,7 +147,7 @@ class Update:
         tokens = sum(len(experience.transitions[index].sample.tokens) for index in batch)
         sizes = Sizes(turns=self.ranks.mean(len(batch)), tokens=self.ranks.mean(tokens))
         turns = [self._turn_piece(experience, advantages, part, sizes) for part in parts]
-        pieces_of_step = [*turns, *self._thought_pieces()]
+        pieces_of_step = self._as_many_as_others([*turns, *self._thought_pieces()])
         self.optimizer.zero_grad(set_to_none=True)
         with self.actor.trained_weights() as weights:
             found = add_gradients(self.workers, weights, lambda piece: piece(), pieces_of_step)
@@ -149,6 +162,13 @@ class Update:
             reports.append(Report({name: (norm, 1.0)}))
         self.optimizer.step()
         return reports
+
+    def _as_many_as_others(self, pieces_of_step: list[Piece]) -> list[Piece]:
+        """A step's micro-batches; where that matters, with repetitions that count nothing up to the others' number."""
+        if not self.in_step:
+            return pieces_of_step
+        missing = self.ranks.largest(len(pieces_of_step)) - len(pieces_of_step)
+        return [*pieces_of_step, *[idle(pieces_of_step[-1])] * missing]
 
     def _turn_piece(self, experience: Experience, advantages: Tensor, part: list[int], sizes: Sizes) -> Piece:
         """A micro-batch of turns."""

@@ -130,14 +130,15 @@ PICTURE_PROCESSORS: dict[type, type[ProcessorMixin]] = {
 }
 
 
-def pictures_only(path: str | Path) -> ProcessorMixin | None:
+def pictures_only(path: str | Path, revision: str | None) -> ProcessorMixin | None:
     """A model's processor without its video part; None for a model that there is none for.
 
     Args:
         path: a folder in the Hugging Face layout, or a name on the hub.
+        revision: of a model on the hub: its branch, tag or commit.
     """
-    found = PICTURE_PROCESSORS.get(type(AutoConfig.from_pretrained(str(path))))
-    return found.from_pretrained(str(path)) if found is not None else None
+    found = PICTURE_PROCESSORS.get(type(AutoConfig.from_pretrained(str(path), revision=revision)))
+    return found.from_pretrained(str(path), revision=revision) if found is not None else None
 
 
 for _config, _processor in PICTURE_PROCESSORS.items():

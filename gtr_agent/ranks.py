@@ -27,7 +27,7 @@ a 7B model; a process that ends is noticed at once, but for one on a GPU of anot
 
 COUNTS = (
     *("episodes", "thoughts_asked", "thoughts_learned", "thoughts_kept"),
-    *("corrector_calls", "corrector_cached", "corrector_failed", "corrector_unreadable"),
+    *("corrector_calls", "corrector_cached", "corrector_failed", "corrector_unreadable", "corrector_silent"),
     *("corrector_tokens_in", "corrector_tokens_out", "corrector_cost", "corrector_spent"),
 )
 """Metrics of which the run has as much as all its processes together."""

@@ -32,6 +32,7 @@ from gtr_agent.run_state import (
     seed_globals,
 )
 from gtr_agent.settings import Settings
+from gtr_agent.sharding import shard
 from gtr_agent.start import Loaded, begin, load, make_actor, make_optimizer
 from gtr_agent.stopping import Interrupted, StopRequest
 from gtr_agent.trackers import Trackers
@@ -87,14 +88,17 @@ class Run:
         self.settings, (model, self.processor) = load(given, self.out, ranks, loaded)
         settings, device = self.settings, model.device.type
         self.terms = METHODS[settings.method]
-        self.actor = make_actor(model, settings)
+        self.sharding = shard(model, ranks)  # before the adapter comes, which stays whole
+        self.actor = make_actor(model, settings, self.sharding.active)
         self._set_up_teacher()
         self.optimizer = make_optimizer(self.actor, settings.ppo)
         self.rng = np.random.default_rng([settings.seed, 2, ranks.index])
         threads = ranks.threads(settings.threads)
         if ranks.count > 1 and device == "cpu":
             torch.set_num_threads(threads)  # else one worker's products would be split over all cores
-        self.workers = Workers(threads_for(threads, settings.model.lora_dropout), device)
+        # Blocks are gathered by all processes in the same order, so one pass after the other.
+        alone = self.sharding.active
+        self.workers = Workers(1 if alone else threads_for(threads, settings.model.lora_dropout), device)
         self.collector = Collector(
             settings, self.actor, self.processor, self.workers, self.terms.imitates, ranks.index, ranks.count
         )
@@ -111,6 +115,7 @@ class Run:
             ranks,
             self.thoughts,
             self.out,
+            in_step=self.sharding.active,
         )
 
     def _set_up_teacher(self) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gtr_agent.actor_critic import ActorCritic, Scores
 from gtr_agent.batches import AnswerBatch, deal_out, stack_answers, stack_prompts, turn_length
-from gtr_agent.model import PromptBatch, inference
+from gtr_agent.layout import PromptBatch
+from gtr_agent.model import inference
 from gtr_agent.parallel import Workers, pieces
 from gtr_agent.rollout import Transition
 from gtr_agent.settings import PpoSettings

@@ -24,17 +24,10 @@ from gtr_agent.config import settings_to_toml
 from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for, is_usual_points24
 from gtr_agent.diverged import DivergedError
 from gtr_agent.files import check_free, new_folder
-from gtr_agent.launch import check_no_sharding, check_one_process
-from gtr_agent.lora import add_lora
-from gtr_agent.model import (
-    autocast,
-    choose_device,
-    encode_answers,
-    encode_prompts,
-    join,
-    load_base,
-    pad_right,
-)
+from gtr_agent.launch import check_one_process, sharding_asked_for
+from gtr_agent.layout import encode_answers, encode_prompts, join, pad_right
+from gtr_agent.lora import add_lora, merge_lora
+from gtr_agent.model import autocast, choose_device, load_base
 from gtr_agent.monitor import look
 from gtr_agent.parallel import Workers, add_gradients, pieces, threads_for
 from gtr_agent.progress import RunLog
@@ -251,7 +244,7 @@ def run_sft(settings: Settings, out: Path, resume: bool = False) -> Path:
             f"a warm start (method=sft) keeps nothing until it is done, so {out} cannot be gone on with; "
             "begin it again with gtr-bench sft and a new --out"
         )
-    check_no_sharding()
+    sharding_asked_for()  # a launcher's mistake is named
     check_one_process("a warm start (method=sft)")
     check_free(out)
     check_environment(settings)
@@ -285,7 +278,7 @@ def run_sft(settings: Settings, out: Path, resume: bool = False) -> Path:
             source.close()
             workers.close()
         if settings.model.adapter == "lora":
-            model = model.merge_and_unload()
+            model = merge_lora(model)
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         write_model_notes(folder, settings, method="sft", update=settings.sft.steps, metrics=log.latest, final=out)

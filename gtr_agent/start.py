@@ -71,6 +71,10 @@ def load(settings: Settings, out: Path, ranks: Ranks, loaded: Loaded | None = No
     """
     if loaded is not None:
         return settings, loaded
+    if not ranks.is_main:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # one process speaks
     if ranks.on_cpu and settings.model.device == "auto":
         settings = with_model(settings, device="cpu")
     settings = with_base_on_disk(settings, out, ranks)
@@ -95,8 +99,14 @@ def with_model(settings: Settings, **changes: Any) -> Settings:
     return settings.model_copy(update={"model": settings.model.model_copy(update=changes)})
 
 
-def make_actor(model: Any, settings: Settings) -> ActorCritic:
-    """The agent: the model with a fresh adapter, and a value head."""
+def make_actor(model: Any, settings: Settings, sharded: bool = False) -> ActorCritic:
+    """The agent: the model with a fresh adapter, and a value head.
+
+    Args:
+        model: the base model; in place.
+        settings: the run's settings.
+        sharded: whether its weights are spread over the processes.
+    """
     width = model.config.get_text_config().hidden_size
     peft_model = add_lora(model, settings.model, settings.seed)
     value_head = make_value_head(width, settings.ppo.value_hidden, settings.seed).to(model.device)
@@ -111,6 +121,7 @@ def make_actor(model: Any, settings: Settings) -> ActorCritic:
         collect_folded=None if settings.model.collect_folded == "auto" else settings.model.collect_folded,
         logit_chunk=settings.model.logit_chunk,
         gradient_checkpointing=settings.model.gradient_checkpointing,
+        sharded=sharded,
     )
 
 

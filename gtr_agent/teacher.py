@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtr_agent.folding import ADAPTER, beside, compute_type, fold, folded, lora_layers, task_vector
+from gtr_agent.folding import ADAPTER, beside, change_shape, compute_type, fold, folded, lora_layers, task_vector
 from gtr_agent.model import Precision
 from gtr_agent.running_ties import RunningTies
 from gtr_agent.settings import MergeSettings
@@ -156,7 +156,7 @@ class MergedTeacher:
     def _shapes(self) -> dict[str, torch.Size]:
         """The shapes of what is merged, by name."""
         if self.space == "delta":
-            return {name: layer.get_base_layer().weight.shape for name, layer in self.layers.items()}
+            return {name: change_shape(layer) for name, layer in self.layers.items()}
         return {f"{name}.{part}": factor.shape for name in self.layers for part, factor in self._factors(name).items()}
 
     def _factors(self, name: str) -> dict[str, Tensor]:
@@ -173,8 +173,8 @@ class MergedTeacher:
         return lora_delta(a_before, b_before, scaling), lora_delta(a_after, b_after, scaling)
 
     def _no_change(self, name: str) -> Tensor:
-        base = self.layers[name].get_base_layer().weight
-        return torch.zeros(base.shape, device=base.device)
+        layer = self.layers[name]
+        return torch.zeros(change_shape(layer), device=layer.lora_B[ADAPTER].weight.device)
 
     def _weight(self, name: str, delta: Tensor) -> Tensor:
         """What the teacher's passes use of a layer's merged change: the weight with it folded in, or it alone."""

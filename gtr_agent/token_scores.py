@@ -9,7 +9,8 @@ from typing import Any
 
 from gtr_agent.batches import AnswerBatch, stack_answers, stack_prompts
 from gtr_agent.generation import Sample, decode_with_offsets
-from gtr_agent.model import end_token, inference
+from gtr_agent.layout import end_token
+from gtr_agent.model import inference
 from gtr_agent.parallel import pieces as shares
 from gtr_agent.policy import ModelPolicy, encode_requests, load_policy
 from gtr_envs.episode import Request, Response

@@ -17,7 +17,6 @@ import numpy as np
 
 from gtr_agent.diagnostics import diagnose, episode_keys
 from gtr_agent.experience import prepare
-from gtr_agent.launch import check_no_sharding
 from gtr_agent.progress import Clock
 from gtr_agent.ranks import Ranks
 from gtr_agent.rollout import Rollout, check_environment
@@ -25,6 +24,7 @@ from gtr_agent.run import Run
 from gtr_agent.run_folder import checkpoint_folder, finished_checkpoint
 from gtr_agent.settings import Settings
 from gtr_agent.sft import run_sft
+from gtr_agent.sharding import check_sharding
 from gtr_agent.start import Loaded, set_learning_rate
 from gtr_envs.episode import Episode
 
@@ -55,7 +55,7 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
         ProcessLostError: another process of the run has ended.
         Interrupted: Ctrl-C or SIGTERM; the update that was under way is done and saved.
     """
-    check_no_sharding()
+    check_sharding(settings)
     if settings.method == "sft":
         return run_sft(settings, out, resume)
     ranks = Ranks(settings.model.device)
@@ -66,21 +66,23 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
     with Run(settings, out, resume, loaded, ranks) as run:
         for number in range(run.done + 1, settings.ppo.updates + 1):
             clock = Clock()
-            # 1. Collect, with the adapter folded into the weights where that is the same function, computed faster.
-            with run.actor.as_collected():
-                rollout = run.collector.collect()
-            clock.lap("collect")
+            # Sharded weights are gathered for all that has no gradients; others are whole anyway.
+            with run.sharding.whole():
+                # 1. Collect, with the adapter folded into the weights where that is the same function, computed faster.
+                with run.actor.as_collected():
+                    rollout = run.collector.collect()
+                clock.lap("collect")
 
-            # 2. Guide: score the sampled tokens with agent and teacher; the KL joins reward or advantage.
-            guide = run.guide if run.terms.guides or run.terms.distils else None
-            experience = prepare(
-                run.actor, rollout, settings, run.pad, guide, run.workers, clock, run.ranks, first=number == 1
-            )
-            metrics = {**summarise(rollout, settings), **experience.metrics}
+                # 2. Guide: score the sampled tokens with agent and teacher; the KL joins reward or advantage.
+                guide = run.guide if run.terms.guides or run.terms.distils else None
+                experience = prepare(
+                    run.actor, rollout, settings, run.pad, guide, run.workers, clock, run.ranks, first=number == 1
+                )
+                metrics = {**summarise(rollout, settings), **experience.metrics}
 
-            # 3. Imitate: the teacher thinks about the same observations; its thoughts join the data set.
-            metrics |= run.ask_teacher(rollout)
-            clock.lap("imitate")
+                # 3. Imitate: the teacher thinks about the same observations; its thoughts join the data set.
+                metrics |= run.ask_teacher(rollout)
+                clock.lap("imitate")
 
             # 4. Update, with PPO and the thoughts to imitate.
             metrics["learning_rate"] = set_learning_rate(run.optimizer, settings.ppo, number - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -187,6 +188,7 @@ class Seat:
         self.seed = seed
         self.turns = []
         self.terminated = self.truncated = False
+        self.info, self.start_info = {}, {}  # not the last episode's, where this one cannot begin
         self.frame, self.info = self.env.reset(seed=seed)
         self.start_info = {key: _plain(self.info[key]) for key in START_INFO if key in self.info}
 
@@ -233,6 +235,12 @@ class Seat:
         return Episode(self.seed, tuple(self.turns), stop, success, self.start_info, error)
 
 
+def _close_failed(seat: Seat) -> None:
+    """Close an environment that failed; it may fail at that too."""
+    with suppress(Exception):
+        seat.env.close()
+
+
 def play(
     policy: Policy,
     make_env: Callable[[], TextActions],
@@ -256,27 +264,23 @@ def play(
         policy_seed: the seed of the policy's sampling.
 
     Yields:
-        the episodes, each as soon as it ends; one that its environment crashed is yielded as crashed, never dropped.
-        A policy that raises is a fault of the program and ends the loop.
+        the episodes, each as soon as it ends; one that its environment crashed, be it at its beginning or in a step,
+        is yielded as crashed, never dropped, and that environment is closed and not used again. A policy that raises
+        is a fault of the program and ends the loop, and so is an environment that cannot be made.
     """
     waiting = deque(seeds)
     seats: list[Seat] = []
-
-    def new_seat() -> Seat:
-        return Seat(make_env(), policy_seed, keep_frames, keep_extra)
-
-    free = [new_seat() for _ in range(min(batch_size, len(waiting)))]
+    free: list[Seat] = []
     try:
         while waiting or seats:
-            while waiting and free:
-                seat = free.pop()
-                seed = waiting.popleft()
+            while waiting and len(seats) < batch_size:
+                seat = free.pop() if free else Seat(make_env(), policy_seed, keep_frames, keep_extra)
                 try:
-                    seat.start(seed)
+                    seat.start(waiting.popleft())
                     seats.append(seat)
                 except Exception as error:
-                    free.append(seat)
-                    yield Episode(seed, (), StopReason.CRASHED, False, {}, f"{type(error).__name__}: {error}")
+                    _close_failed(seat)
+                    yield seat.episode(f"{type(error).__name__}: {error}")
             responses = policy.act([seat.request() for seat in seats]) if seats else []
             for seat, response in zip(tuple(seats), responses, strict=True):
                 failure: str | None = None
@@ -285,12 +289,12 @@ def play(
                 except Exception as error:
                     failure = f"{type(error).__name__}: {error}"
                 if failure is not None or seat.done:
-                    yield seat.episode(failure)
                     seats.remove(seat)
                     if failure is not None:  # an environment that failed is not trusted again
-                        seat.env.close()
-                        seat = new_seat()
-                    free.append(seat)
+                        _close_failed(seat)
+                    else:
+                        free.append(seat)
+                    yield seat.episode(failure)
     finally:
         for seat in (*seats, *free):
             seat.env.close()

@@ -93,9 +93,24 @@ def points24_answer(
     return write_answer({"cards": list(numbers), "formula": " ".join(done), "thoughts": thought, "action": action})
 
 
+def knows_a_way(request: Request) -> bool:
+    """Whether the expert can win from a turn. In the formula games a wrong token on the table cannot be taken back."""
+    task, info = request.task, request.info
+    if not isinstance(task, FormulaTask):
+        return True
+    numbers, done = tuple(info["numbers"]), tuple(info["formula"])
+    return bool(plans(numbers, done)) if _is_usual_game(task) else _formula_from(task, numbers, done) is not None
+
+
+def _is_usual_game(task: FormulaTask) -> bool:
+    usual = all(task.options.get(name, value) == value for name, value in USUAL_GAME.items())
+    return task.env_id == "gtr/Points24-v0" and usual
+
+
 def _play_points24(policy: SolverPolicy, request: Request) -> str:
     info, task = request.info, request.task
-    if any(task.options.get(name, usual) != usual for name, usual in USUAL_GAME.items()):
+    assert isinstance(task, FormulaTask)
+    if not _is_usual_game(task):
         return _play_formula(policy, request)
     return points24_answer(info["numbers"], info["formula"], policy.thoughts, request.rng if policy.vary else None)
 

@@ -133,8 +133,8 @@ def _print(terminal: Console, result: Result) -> None:
     if result.summary.crashed:
         note(
             f"{result.summary.crashed} of {result.summary.n_episodes} episodes crashed, the first with "
-            f"{result.summary.first_crash}; they count as failures; mend the cause, then delete {result.folder} and "
-            "run the same gtr-bench eval again"
+            f"{result.summary.first_crash}; they count as failures; mend the cause, then move {result.folder} away "
+            "and run the same gtr-bench eval again"
         )
 
 

@@ -10,11 +10,6 @@ from gtr_envs.errors import CheckpointError, GtrError, MissingExtraError
 from leaderboard.agent_card import plain_name
 from leaderboard.agents import AgentOptions
 
-FETCH = (
-    "if the name is right, fetch the model where there is a network (hf download NAME), or give a folder that holds "
-    "it; HF_HUB_OFFLINE=1 keeps to what was fetched before"
-)
-
 
 def load_checkpoint(folder: Path, options: AgentOptions) -> Policy:
     """Load the agent in a folder: an adapter, a whole model, or a training run's newest checkpoint.
@@ -54,13 +49,10 @@ def load_hub_model(name: str, options: AgentOptions) -> Policy:
         return load_checkpoint(Path(name), options)
 
     def load() -> Policy:
-        from gtr_agent.policy import load_hub_policy
+        from gtr_agent.policy import load_named_policy
 
-        return load_hub_policy(
-            name,
-            temperature=options.temperature or 1.0,
-            greedy=options.greedy,
-            max_new_tokens=options.max_new_tokens or 256,
+        return load_named_policy(
+            name, temperature=options.temperature, greedy=options.greedy, max_new_tokens=options.max_new_tokens
         )
 
     policy = _named_errors(f"model {name}", load)
@@ -76,10 +68,6 @@ def _named_errors(what: str, load: Callable[[], Policy]) -> Policy:
         if isinstance(error, GtrError) or (error.name or "").startswith("gtr_agent"):
             raise
         raise MissingExtraError(f"playing a model needs {error.name}: pip install 'gtr-bench[agent]'") from error
-    except CheckpointError as error:
-        if _was_not_found(error):
-            raise CheckpointError(f"{error}; {FETCH}") from error
-        raise
     except GtrError:
         raise
     except Exception as error:
@@ -88,9 +76,3 @@ def _named_errors(what: str, load: Callable[[], Policy]) -> Policy:
             f"{what} is damaged or cannot be run here ({type(error).__name__}: {first}); choose another checkpoint or "
             "model, or train again"
         ) from error
-
-
-def _was_not_found(error: BaseException) -> bool:
-    """Whether a model was looked for on the hub in vain; what libraries raise for it differs, what they say less."""
-    text = str(error)
-    return "huggingface.co" in text or "offline mode" in text or "hf.co" in text

@@ -1,6 +1,6 @@
 """An agent behind an OpenAI-compatible endpoint: it sees what a checkpoint sees, and is paid for by the token.
 
-A turn is one user message, the picture as a PNG and the prompt, as in :func:`gtr_agent.model.encode_prompts`; the
+A turn is one user message, the picture as a PNG and the prompt, as in :func:`gtr_agent.layout.encode_prompts`; the
 server's chat template does the rest. An answer that says nothing is an invalid answer. An endpoint that fails is no
 answer at all: the evaluation ends with a named error, finished episodes are kept, and the same command resumes it.
 """

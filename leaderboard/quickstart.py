@@ -12,11 +12,12 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gtr_envs.errors import OutputExistsError, SettingError
+from gtr_envs.errors import CheckpointError, OutputExistsError, SettingError
 from leaderboard.agents import describe_agent, load_agent
 from leaderboard.cli_parts import print_table
 from leaderboard.evaluate import evaluate
@@ -113,12 +114,16 @@ class Stages:
         text = json.dumps({"settings": self.settings, "done": self.done}, indent=2)
         write_atomic(self.out / STATE, text + "\n")
 
-    def run(self, name: str, work: Callable[[Path], Path]) -> tuple[Path, bool]:
+    def run(
+        self, name: str, work: Callable[[Path], Path], go_on: Callable[[Path], Path] | None = None
+    ) -> tuple[Path, bool]:
         """Do a stage, or find it done.
 
         Args:
             name: the stage's name and that of its folder.
             work: fills the folder it is given and returns where the result lies.
+            go_on: does the rest of what was interrupted there, or raises a CheckpointError or SettingError where there
+                is nothing to go on from; None for a stage that is always begun anew.
 
         Returns:
             where the result lies, and whether it was there already.
@@ -126,9 +131,15 @@ class Stages:
         folder = self.out / name
         if name in self.done and (self.out / self.done[name]).exists():
             return self.out / self.done[name], True
+        result: Path | None = None
         if folder.exists():  # an interrupted attempt of ours: the state file says that this folder is the quickstart's
-            shutil.rmtree(folder)
-        result = work(folder)
+            if go_on is not None:
+                with suppress(CheckpointError, SettingError):
+                    result = go_on(folder)
+            if result is None:
+                shutil.rmtree(folder)
+        if result is None:
+            result = work(folder)
         self.done[name] = str(result.relative_to(self.out))
         self._save()
         return result, False
@@ -145,17 +156,24 @@ def train_agents(stages: Stages, seed: int, budget: Budget, terminal: Console) -
         changes = [f"seed={seed}", f"model.base={json.dumps(str(base))}", *budget.overrides]
         return load_settings(PRESET, overrides=changes)
 
-    def stage(title: str, name: str, work: Callable[[Path], Path]) -> Path:
+    def stage(title: str, name: str, work: Callable[[Path], Path], go_on: Callable[[Path], Path] | None = None) -> Path:
         terminal.print(f"\n{title}", style="bold")
         start = time.perf_counter()
-        path, found = stages.run(name, work)
+        path, found = stages.run(name, work, go_on)
         how = "done before" if found else f"{time.perf_counter() - start:.0f} s"
         terminal.print(f"{path} ({how})", soft_wrap=True, highlight=False)
         return path
 
+    def go_on(out: Path) -> Path:
+        try:
+            return train(settings(warm), out, resume=True)
+        except (CheckpointError, SettingError) as error:
+            terminal.print(f"training is begun anew: {error}", soft_wrap=True, highlight=False, markup=False)
+            raise
+
     tiny = stage("1/5 A tiny vision-language model with random weights", "tiny", lambda out: init_tiny(out, seed))
     warm = stage("2/5 Warm start on the solver's episodes", WARM_START, lambda out: run_sft(settings(tiny), out))
-    agent = stage("3/5 Training with GTR-Turbo (KL)", TRAINED, lambda out: train(settings(warm), out))
+    agent = stage("3/5 Training with GTR-Turbo (KL)", TRAINED, lambda out: train(settings(warm), out), go_on)
     return warm, agent
 
 

@@ -129,7 +129,10 @@ def read_meta(folder: Path) -> RunMeta:
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         if isinstance(error, ResultError):
             raise
-        raise ResultError(f"{path} is missing or damaged ({error}); delete {folder} and evaluate again") from error
+        raise ResultError(
+            f"{path} is missing or damaged ({error}); look at it and put it back as it was, or move {folder} out of "
+            "the results and run that evaluation again; the episodes in it are untouched"
+        ) from error
 
 
 def _check_types(data: Mapping[str, Any]) -> None:

@@ -166,6 +166,7 @@ def test_settings_that_are_mentioned_exist(document: str, name: str) -> None:
 
 
 def test_every_metric_is_explained(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     from gtr_agent.config import load_settings
     from gtr_agent.sft import run_sft
     from gtr_agent.train import train
@@ -221,6 +222,7 @@ def test_the_thoughts_on_the_tiny_page_are_the_solvers(place: int, style: Though
 
 
 def test_the_tiny_page_counts_the_parameters() -> None:
+    pytest.importorskip("torch")
     from gtr_agent.tiny import make_config, make_model, make_tokenizer
 
     sizes = {name: weight.numel() for name, weight in make_model(make_config(make_tokenizer()), 0).named_parameters()}

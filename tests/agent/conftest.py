@@ -13,7 +13,7 @@ from gtr_agent.parallel import Workers
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.settings import Settings
 from gtr_agent.start import make_actor
-from gtr_agent.tiny import init_tiny
+from gtr_agent.tiny import make_config, make_model, make_processor
 
 TOY = (
     "model.precision=float32",
@@ -34,8 +34,15 @@ TOY = (
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model on disk."""
-    return init_tiny(tmp_path_factory.mktemp("models") / "tiny", seed=0)
+    """The tiny model on disk, but half as deep: two layers read and write."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    processor = make_processor()
+    config = make_config(processor.tokenizer)
+    config.text_config.num_hidden_layers = 2
+    config.text_config.layer_types = config.text_config.layer_types[:2]
+    make_model(config, seed=0).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

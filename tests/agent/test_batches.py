@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtr_agent.batches import by_token_budget
+from gtr_agent.batches import by_token_budget, deal_out
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 600), st.integers(1, 256)), max_size=80)
 
@@ -37,3 +37,21 @@ def test_like_goes_with_like_by_hand() -> None:
     assert by_token_budget([], 5) == []
     with pytest.raises(ValueError, match="a budget of 0 tokens"):
         by_token_budget(lengths, 0)
+
+
+def test_an_even_share_of_turns_of_like_length_by_hand() -> None:
+    lengths = [(10, 2), (30, 10), (10, 4), (28, 12), (9, 1)]
+    assert deal_out(lengths, 3, 0) == [[1, 3], [2, 0, 4]]
+    assert deal_out(lengths, 100, 0) == [[1, 3, 2, 0, 4]]
+    assert deal_out(lengths, 3, 100) == by_token_budget(lengths, 100)
+    assert deal_out([], 3, 0) == []
+
+
+@given(lengths=LENGTHS, size=st.integers(1, 40))
+def test_every_turn_once_evenly_the_longest_first(lengths: list[tuple[int, int]], size: int) -> None:
+    dealt = deal_out(lengths, size, 0)
+    assert sorted(index for batch in dealt for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) <= size for batch in dealt)
+    assert not dealt or max(map(len, dealt)) - min(map(len, dealt)) <= 1
+    sums = [sum(lengths[index]) for batch in dealt for index in batch]
+    assert sums == sorted(sums, reverse=True)

@@ -96,8 +96,9 @@ def test_memory_of_the_7b_model_by_arithmetic(shape: Any) -> None:
     model, _ = build_shape("qwen2.5-vl-7b", device="meta")
     found = shape.memory(model, plan.settings())
     factors = 414_597_120  # as counted in test_shapes.py
-    base, adapter, collecting, teacher, delta, factored = found.values()
+    base, sharded, adapter, collecting, teacher, delta, factored = found.values()
     assert base == 2 * 8_292_166_656
+    assert 0.8 * base < sharded < base
     assert adapter == 16 * factors
     assert factored == 16 * factors, "two sums and two weights of four bytes each"
     linear = [m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"]

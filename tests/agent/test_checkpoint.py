@@ -1,7 +1,11 @@
 """Checkpoints: plain PEFT adapters, whole or absent, with errors that say the mend."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,8 @@ from gtr_agent.settings import Settings
 from gtr_agent.start import make_actor, make_optimizer
 from gtr_agent.teacher import MergedTeacher
 from gtr_envs.errors import CheckpointError, OutputExistsError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -125,6 +131,31 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError), new_folder(out):
         pass
     assert [path.name for path in out.iterdir()] == ["whole"]
+
+
+def test_what_a_killed_process_left_is_gone_at_the_next_start(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    program = (
+        "import os, signal, sys; from pathlib import Path; from gtr_agent.files import new_folder\n"
+        "with new_folder(Path(sys.argv[1])) as partial:\n"
+        "    (partial / 'half').write_text('...'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(out)], cwd=ROOT, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    number = left.name.rpartition("-")[2]
+    others = [
+        tmp_path / left.name.replace(number, str(os.getppid())),  # a process that lives
+        tmp_path / f".out.partial-elsewhere-{number}",  # another machine's
+        tmp_path / left.name.replace("out", "outer"),
+        tmp_path / f"{left.name}-kept",
+    ]
+    for other in others:
+        other.mkdir()
+    with new_folder(out) as partial:
+        assert not left.exists()
+        assert partial.is_dir()
+    assert {*tmp_path.iterdir()} == {out, *others}
 
 
 def train_a_little(actor: ActorCritic, optimizer: torch.optim.Optimizer, seed: int) -> None:

@@ -14,7 +14,9 @@ from tests.agent.conftest import TOY
 @pytest.fixture
 def start(tiny_folder: Path) -> Any:
     """Starts a run with toy settings."""
-    return lambda out: run_train(out, "tiny-points24", None, [*TOY, f"model.base={tiny_folder}"], None, None)
+    return lambda out: run_train(
+        out, "tiny-points24", None, [*TOY, "ppo.updates=1", f"model.base={tiny_folder}"], None, None
+    )
 
 
 def test_a_folder_that_cannot_be_made_is_named(start: Any, tmp_path: Path) -> None:
@@ -37,7 +39,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_from_there(
         with pytest.raises(OutputError, match=f"make room .* --resume {out}"):
             start(out)
     assert list((out / "checkpoints").iterdir()) == []
-    assert run_train(None, None, None, None, None, out).name == "update-000002"
+    assert run_train(None, None, None, None, None, out).name == "update-000001"
 
 
 @pytest.mark.parametrize("kind", [CostCapError, EndpointError, MissingReplyError])

@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gtr_agent.corrector import CACHE_FOLDER, Corrector, PolicyCorrector, corrected_answer, make_corrector
+from gtr_agent.corrector import CACHE_FOLDER, Corrector, Counts, PolicyCorrector, corrected_answer, make_corrector
 from gtr_agent.corrector_prompt import LONGEST_ANSWER, correction_prompt
 from gtr_agent.settings import CorrectorSettings, EnvSettings
 from gtr_envs.episode import Request, Response, Seat
 from gtr_envs.errors import CheckpointError, MissingReplyError, SettingError, UnknownEnvironmentError
-from gtr_envs.experts import RandomPolicy
+from gtr_envs.experts import RandomPolicy, knows_a_way
 from gtr_envs.protocol import AnswerStatus, write_answer
 from gtr_envs.tasks import task_for
 from gtr_envs.text_actions import make_text_env
@@ -78,12 +79,14 @@ def solver(env_id: str, **more: Any) -> Corrector:
 
 
 @pytest.mark.parametrize("env_id", CARD_GAMES)
-def test_the_solver_corrects_every_turn(env_id: str, rng: np.random.Generator) -> None:
+def test_the_solver_corrects_every_turn_that_can_be_won(env_id: str, rng: np.random.Generator) -> None:
     requests, answers = played(env_id)
     corrector = solver(env_id)
     corrected = corrector.correct(requests, answers, rng)
     for request, answer, text in zip(requests, answers, corrected, strict=True):
-        assert text is not None
+        assert (text is not None) == knows_a_way(request)
+        if text is None:
+            continue
         read = request.task.read(text, request.info)
         assert read.status is AnswerStatus.STRICT
         assert read.thoughts
@@ -92,9 +95,11 @@ def test_the_solver_corrects_every_turn(env_id: str, rng: np.random.Generator) -
         assert read.action_span is not None
         assert read.action_span[1] == len(text)
     counts = corrector.counts
-    assert (counts.asked, counts.corrected, counts.unreadable, counts.tokens, counts.cost) == (12, 12, 0, 0, 0)
-    corrector.correct(requests[:3], answers[:3], rng)
-    assert (corrector.counts.asked, corrector.counts.corrected) == (15, 15)
+    assert (counts.asked, counts.corrected + counts.silent, counts.unreadable) == (12, 12, 0)
+    assert (counts.tokens, counts.cost) == (0, 0)
+    assert counts.corrected >= 2
+    corrector.correct(requests[:1], answers[:1], rng)
+    assert (corrector.counts.asked, corrector.counts.corrected) == (13, counts.corrected + 1)
     corrector.close()
 
 
@@ -321,3 +326,45 @@ def test_a_policy_is_asked_in_pieces(points24: Request, rng: np.random.Generator
     corrector = PolicyCorrector(Parrot())
     assert None not in corrector.correct([points24] * 150, ["{}"] * 150, rng)
     assert sizes == [64, 64, 22]
+
+
+def test_the_solver_is_silent_where_it_knows_no_way(rng: np.random.Generator) -> None:
+    corrector = make_corrector(CorrectorSettings(), EnvSettings(id="gtr/Points24-v0"), Path("unused"))
+    env = make_text_env("gtr/Points24-v0")
+    seat = Seat(env)
+    seat.start(0)
+    asked = [seat.request()]
+    numbers = list(seat.request().info["numbers"])
+    hopeless = replace(asked[0], info={**asked[0].info, "formula": (str(numbers[0]), "-", str(numbers[0]), "*")})
+    env.close()
+    answer = write_answer({"cards": numbers, "formula": "", "thoughts": "so what", "action": "="})
+    first, second, third = corrector.correct([asked[0], hopeless, asked[0]], [answer] * 3, rng)
+    assert second is None
+    assert first is not None
+    assert third is not None
+    assert (corrector.counts.corrected, corrector.counts.silent, corrector.counts.unreadable) == (2, 1, 0)
+    assert corrector.counts.since(Counts())["corrector_silent"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "cards", "formula", "known"),
+    [
+        ("gtr/Points24-v0", {}, (4, 6, 1, 1), (), True),
+        ("gtr/Points24-v0", {}, (4, 6, 1, 1), ("4", "*", "6"), True),
+        ("gtr/Points24-v0", {}, (4, 6, 1, 1), ("4", "-", "6"), False),
+        ("gtr/Points24-v0", {"target": 10, "hands": "all"}, (4, 6, 1, 1), ("4", "+", "6"), True),
+        ("gtr/Points24-v0", {"target": 10, "hands": "all"}, (4, 6, 1, 1), ("6", "-", "4", "/"), False),
+        ("gtr/EZPoints-v0", {}, (2, 6), ("2",), True),
+        ("gtr/EZPoints-v0", {}, (2, 6), ("2", "+"), False),
+    ],
+)
+def test_whether_a_way_is_known(
+    env_id: str, options: dict[str, Any], cards: tuple[int, ...], formula: tuple[str, ...], known: bool
+) -> None:
+    env = make_text_env(env_id, **options)
+    seat = Seat(env)
+    seat.start(0)
+    request = seat.request()
+    request = replace(request, info={**request.info, "numbers": cards, "formula": formula})
+    env.close()
+    assert knows_a_way(request) is known

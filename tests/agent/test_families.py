@@ -16,8 +16,9 @@ from gtr_agent.checkpoint import checkpoint_folder, save_checkpoint
 from gtr_agent.config import load_settings
 from gtr_agent.experience import prepare
 from gtr_agent.generation import generate
+from gtr_agent.layout import PromptBatch, encode_prompts, end_token
 from gtr_agent.lora import add_lora, lora_targets
-from gtr_agent.model import PromptBatch, encode_prompts, end_token, load_model, load_processor
+from gtr_agent.model import load_model, load_processor
 from gtr_agent.parallel import Workers
 from gtr_agent.policy import load_policy
 from gtr_agent.ppo import Update

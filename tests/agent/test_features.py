@@ -9,7 +9,7 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.features import tower_features
-from gtr_agent.model import encode_prompts
+from gtr_agent.layout import encode_prompts
 from gtr_agent.parallel import Workers
 from gtr_agent.rollout import Collector
 from gtr_agent.settings import Settings

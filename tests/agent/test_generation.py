@@ -11,7 +11,7 @@ from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import AnswerBatch, split_prompts, stack_answers, stack_prompts
 from gtr_agent.generation import choose_token, decode_with_offsets, generate
 from gtr_agent.kv_cache import ROOM, make_cache
-from gtr_agent.model import PromptBatch, encode_prompts, end_token
+from gtr_agent.layout import PromptBatch, encode_prompts, end_token
 from gtr_agent.parallel import Workers
 from gtr_agent.policy import ModelPolicy
 from gtr_envs.episode import play
@@ -137,7 +137,7 @@ def test_a_model_plays_the_same_in_any_batch_and_with_any_number_of_workers(
 ) -> None:
     def texts(batch_size: int, count: int) -> dict[int, list[str]]:
         policy = ModelPolicy(actor, processor, greedy=greedy, max_new_tokens=6, workers=Workers(count))
-        episodes = play(policy, lambda: make_text_env("gtr/Points24-v0"), range(3), batch_size=batch_size)
+        episodes = play(policy, lambda: make_text_env("gtr/Points24-v0", "random"), range(3), batch_size=batch_size)
         return {episode.seed: [turn.text for turn in episode.turns] for episode in episodes}
 
     assert texts(1, 1) == texts(3, 1) == texts(3, 2)

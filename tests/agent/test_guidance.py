@@ -161,7 +161,7 @@ def test_distillation_brings_the_agent_closer_to_its_teacher(
 ) -> None:
     settings = distilling(settings, init_tiny(tmp_path / "teacher", seed=5))
     ppo = {"epochs": 2, "learning_rate": 1e-2, "batch_size": 12, "micro_batch_size": 12}
-    settings = changed(settings, method="opd", ppo=ppo, rollout={"num_envs": 16})
+    settings = changed(settings, method="opd", ppo=ppo, rollout={"num_envs": 8})
     actor.cache_features = False
     pad, guide = processor.tokenizer.pad_token_id, checkpoint_guide(settings, processor)
     collector = Collector(settings, actor, processor, Workers(1))
@@ -227,5 +227,5 @@ def test_a_hub_that_cannot_be_reached_is_named(
     settings: Settings, processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match=r"guidance\.teacher='someone/nothing' is no folder here"):
+    with pytest.raises(CheckpointError, match=r"guidance\.teacher='someone/nothing'.*hf download NAME"):
         checkpoint_guide(distilling(settings, Path("someone/nothing")), processor)

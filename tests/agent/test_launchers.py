@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from gtr_agent.config import load_settings
+from gtr_agent.launch import sharding_asked_for
 from leaderboard.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,8 @@ def test_the_presets_come_with_the_package() -> None:
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
     shipped = {path for pattern in patterns["gtr_agent"] for path in (ROOT / "gtr_agent").glob(pattern)}
     files = set(PRESETS.iterdir())
-    assert {path.name for path in files} == {"one-machine.yaml", "several-machines.yaml", "cpu.yaml"}
+    names = {"one-machine", "several-machines", "cpu", "fsdp", "deepspeed-zero3"}
+    assert {path.name for path in files} == {f"{name}.yaml" for name in names}
     assert files <= shipped
 
 
@@ -78,6 +80,22 @@ def test_the_cpu_preset_starts_two_processes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert {path.name: path.read_text() for path in tmp_path.glob("process-*")} == {"process-0": "2", "process-1": "2"}
+
+
+@pytest.mark.parametrize(("name", "asked"), [("fsdp", "FSDP"), ("deepspeed-zero3", "DeepSpeed"), ("one-machine", None)])
+def test_what_accelerates_presets_ask_for(monkeypatch: pytest.MonkeyPatch, name: str, asked: str | None) -> None:
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+    words = ["--config_file", str(PRESETS / f"{name}.yaml"), "--num_processes", "2", "-m", "gtr_agent.train"]
+    given, *_ = _validate_launch_command(launch_command_parser().parse_args(words))
+    assert given.num_processes == 2
+    given.deepspeed_fields_from_accelerate_config = ""  # which the launcher itself fills in
+    variables = prepare_deepspeed_cmd_env(given)[1] if asked == "DeepSpeed" else prepare_multi_gpu_env(given)
+    for variable, value in variables.items():
+        if variable.startswith(("ACCELERATE_", "FSDP_")):
+            monkeypatch.setenv(variable, value)
+    assert sharding_asked_for() == asked
 
 
 def check_trainer(words: list[str]) -> None:
@@ -119,8 +137,8 @@ def test_printed_memory_is_what_the_benchmark_computes(monkeypatch: pytest.Monke
     columns = []
     for name in ("qwen2.5-vl-3b", "qwen2.5-vl-7b"):
         model, _ = build_shape(name, device="meta")
-        base, adapter, _, teacher, delta, factors = memory(model, Plan(name, "cuda").settings()).values()
-        columns.append([f"{value / 1e9:.1f}" for value in (base, adapter, teacher, delta, factors)])
+        base, sharded, adapter, _, teacher, delta, factors = memory(model, Plan(name, "cuda").settings()).values()
+        columns.append([f"{value / 1e9:.1f}" for value in (base, sharded, adapter, teacher, delta, factors)])
     table = PAGE.split("| | 3B | 7B |\n|---|---|---|\n", 1)[1].split("\n\n", 1)[0]
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")][1:] for line in table.splitlines()]
     assert [list(column) for column in zip(*rows, strict=True)] == columns

@@ -10,9 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import stack_answers
+from gtr_agent.layout import PromptBatch
 from gtr_agent.logits import chunked_log_probs, vocabulary_kl
 from gtr_agent.losses import entropy
-from gtr_agent.model import PromptBatch
 
 VOCABULARY, FORBIDDEN = 23, (4, 17)
 
@@ -162,7 +162,7 @@ def test_no_logits_are_made_of_prompts_and_no_more_than_a_chunk_of_answers(
 def picture_prompts(processor: Any) -> PromptBatch:
     import numpy as np
 
-    from gtr_agent.model import encode_prompts
+    from gtr_agent.layout import encode_prompts
 
     frames = [np.random.default_rng(index).integers(0, 255, (300, 300, 3), dtype=np.uint8) for index in range(4)]
     return encode_prompts(processor, ["Play.", "Play on, and on.", "Go", "Formula so far: 7"], frames)

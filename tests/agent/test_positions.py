@@ -8,7 +8,7 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import split_prompts, stack_prompts
-from gtr_agent.model import GRID, encode_prompts, join
+from gtr_agent.layout import GRID, encode_prompts, join
 from gtr_agent.positions import common_head, token_positions
 
 

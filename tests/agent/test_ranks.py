@@ -4,24 +4,16 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from gtr_agent.launch import SHARDING, check_no_sharding
 from gtr_agent.ranks import Ranks, join_metrics
-from gtr_agent.settings import Settings
-from gtr_agent.sft import run_sft
-from gtr_agent.train import train
-from gtr_envs.errors import SettingError
 from tests.agent.conftest import TOY
-
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT, ForkedCommand, run_command
 
 
 def environment(rank: int | None = None, port: int = 0) -> dict[str, str]:
@@ -40,22 +32,16 @@ def free_port() -> int:
 
 
 def run_two(arguments: list[str]) -> list[subprocess.CompletedProcess[str]]:
+    """Run ``python ARGUMENTS``, which begin with -m, as two processes of one run."""
+    option, module, *words = arguments
+    assert option == "-m"
     port = free_port()
-    started = [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env=environment(rank, port),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
+    started = [ForkedCommand(module, words, environment(rank, port)) for rank in (0, 1)]
     ended = []
     for process in started:
         out, err = process.communicate(timeout=240)
-        ended.append(subprocess.CompletedProcess(arguments, process.returncode, out, err))
+        assert process.returncode is not None
+        ended.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
     return ended
 
 
@@ -64,9 +50,9 @@ def test_two_processes_have_the_gradients_of_one_on_the_union(tiny_folder: Path,
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    script = ["-m", "tests.agent.one_of_two", str(tiny_folder)]
-    subprocess.run([sys.executable, *script, str(one), ratio], env=environment(), cwd=ROOT, check=True)
-    for ended in run_two([*script, str(two), ratio]):
+    script = "tests.agent.one_of_two"
+    alone = run_command(script, [tiny_folder, one, ratio], environment())
+    for ended in (alone, *run_two(["-m", script, str(tiny_folder), str(two), ratio])):
         assert ended.returncode == 0, ended.stderr[-2000:]
     whole, first, second = (
         load_file(folder / f"{rank}.safetensors") for folder, rank in ((one, 0), (two, 0), (two, 1))
@@ -99,8 +85,7 @@ def test_a_run_of_two_processes_is_one_run(tiny_folder: Path, tmp_path: Path) ->
     for path in sorted((out / "checkpoints" / "update-000002").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     (out / "checkpoints" / "update-000002").rmdir()
-    alone = [sys.executable, "-m", "gtr_agent.train", "--resume", str(out)]
-    refused = subprocess.run(alone, env=environment(), cwd=ROOT, capture_output=True, text=True)
+    refused = run_command("gtr_agent.train", ["--resume", out], environment())
     assert refused.returncode == 2
     assert "start as many as there were" in refused.stderr
     for ended in run_two(["-m", "gtr_agent.train", "--resume", str(out)]):
@@ -166,23 +151,6 @@ def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatc
     assert Ranks().threads(5) == 5
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "99")
     assert Ranks().threads(0) == 1
-
-
-@pytest.mark.parametrize("variable", SHARDING)
-@pytest.mark.parametrize("start", [train, run_sft])
-def test_sharding_is_refused_by_name(
-    settings: Settings,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    start: Callable[..., object],
-    variable: str,
-) -> None:
-    monkeypatch.setenv(variable, "true")
-    with pytest.raises(SettingError, match=f"{SHARDING[variable]} .*presets/accelerate"):
-        start(settings, tmp_path / "run")
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setenv(variable, "false")
-    check_no_sharding()
 
 
 def test_one_process_communicates_nothing() -> None:

@@ -1,10 +1,10 @@
 """A run that is killed, wherever it is, and resumed ends with the very weights of a run that was not."""
 
 import json
-import multiprocessing
 import signal
 import time
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gtr_envs.errors import CheckpointError, OutputExistsError, SettingError
 from tests.agent.conftest import TOY
 from tests.agent.killed import train_until
 from tests.agent.test_run_state import same
+from tests.processes import PROCESSES
 
 UPDATES = 4
 KEPT = 2
@@ -40,9 +41,6 @@ METHODS = {
 }
 """Those beside the usual one; with dropout, torch's own generator counts too."""
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.agent.killed", "gtr_agent.tiny", "transformers.models.qwen2_5_vl", "peft"])
-
 
 @pytest.fixture(scope="module")
 def settings(tiny_folder: Path) -> Settings:
@@ -59,7 +57,7 @@ def unbroken(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def start(
     settings: Settings, out: Path, resume: bool = False, point: str = "", number: int = signal.SIGKILL
-) -> multiprocessing.process.BaseProcess:
+) -> BaseProcess:
     """Begin or resume a run in a process of its own."""
     process = PROCESSES.Process(target=train_until, args=(settings, out, resume, point, number))
     process.start()
@@ -102,10 +100,10 @@ def records(out: Path) -> list[dict[str, Any]]:
 TIMES = ("seconds", "steps_per_second")
 
 
-def check_same_run(one: Path, two: Path) -> None:
+def check_same_run(one: Path, two: Path, updates: int = UPDATES) -> None:
     """The same checkpoints, weights, states and metrics."""
     assert [path.name for path in checkpoints(one)] == [path.name for path in checkpoints(two)]
-    folders = [checkpoint_folder(out, UPDATES) for out in (one, two)]
+    folders = [checkpoint_folder(out, updates) for out in (one, two)]
     for name in ("adapter_model.safetensors", "value_head.safetensors"):
         first, second = (load_file(folder / name) for folder in folders)
         assert same(dict(sorted(first.items())), dict(sorted(second.items()))), name
@@ -114,7 +112,7 @@ def check_same_run(one: Path, two: Path) -> None:
     for part in parts[0]:
         assert same(*(read_part(state_folder(folder), part) for folder in folders)), part
     assert records(one) == records(two)
-    assert [record["step"] for record in records(one)] == list(range(1, UPDATES + 1))
+    assert [record["step"] for record in records(one)] == list(range(1, updates + 1))
     assert not [path.name for path in (*two.iterdir(), *(two / "checkpoints").iterdir()) if path.name.startswith(".")]
 
 
@@ -151,16 +149,20 @@ def test_a_run_may_be_killed_again_and_again(settings: Settings, unbroken: Path,
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_resumed(settings: Settings, tmp_path: Path, method: str) -> None:
-    given = load_settings("tiny-points24", overrides=[*USUAL, *METHODS[method], f"model.base={settings.model.base}"])
+    changes = [*USUAL, *METHODS[method], "ppo.updates=3", f"model.base={settings.model.base}"]
+    given = load_settings("tiny-points24", overrides=changes)
     go(given, tmp_path / "unbroken")
-    kill_at("os.mkdir checkpoints/.update-000003.partial-*", given, tmp_path / "killed", False)
+    kill_at("os.mkdir checkpoints/.update-000002.partial-*", given, tmp_path / "killed", False)
     go(given, tmp_path / "killed", resume=True)
-    check_same_run(tmp_path / "unbroken", tmp_path / "killed")
+    check_same_run(tmp_path / "unbroken", tmp_path / "killed", updates=3)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    "point", ["open metrics.jsonl", "open checkpoints/.update-000002.partial-*/value_head.safetensors"]
+    ("number", "point"),
+    [
+        (signal.SIGINT, "open metrics.jsonl"),
+        (signal.SIGTERM, "open checkpoints/.update-000002.partial-*/value_head.safetensors"),
+    ],
 )
 def test_asked_to_stop_the_update_under_way_is_done_first(
     settings: Settings, unbroken: Path, tmp_path: Path, number: int, point: str

@@ -13,7 +13,8 @@ from gtr_agent.batches import stack_answers
 from gtr_agent.experience import prepare
 from gtr_agent.folding import beside, folding_error, folds_exactly, lora_layers, task_vectors
 from gtr_agent.guidance import merged_guide
-from gtr_agent.model import PromptBatch, encode_prompts, load_base, weights_type
+from gtr_agent.layout import PromptBatch, encode_prompts
+from gtr_agent.model import load_base, weights_type
 from gtr_agent.parallel import Workers
 from gtr_agent.progress import Clock
 from gtr_agent.rollout import Collector

@@ -5,15 +5,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gtr_agent.run_folder import checkpoints
 from gtr_agent.stopping import STOPPING, StopRequest
 from tests.agent.conftest import TOY
-
-ROOT = Path(__file__).parents[2]
+from tests.processes import ROOT, ForkedCommand
 
 
 @pytest.fixture(autouse=True)
@@ -68,20 +69,28 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     assert seen == [signal.default_int_handler]
 
 
+def fresh_command(module: str, arguments: Sequence[object]) -> "subprocess.Popen[str]":
+    """A command in a new interpreter, which imports all that it needs."""
+    words = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 @pytest.mark.parametrize(
-    ("module", "number", "code"),
-    [(("leaderboard.cli", "train"), signal.SIGINT, 130), (("gtr_agent.train",), signal.SIGTERM, 143)],
+    ("start", "module", "number", "code"),
+    [
+        (ForkedCommand, ("leaderboard.cli", "train"), signal.SIGINT, 130),
+        (fresh_command, ("gtr_agent.train",), signal.SIGTERM, 143),
+    ],
 )
 def test_a_command_ends_with_whole_files_and_says_how_to_go_on(
-    tiny_folder: Path, tmp_path: Path, module: tuple[str, ...], number: int, code: int
+    tiny_folder: Path, tmp_path: Path, start: Any, module: tuple[str, ...], number: int, code: int
 ) -> None:
     out = tmp_path / "run"
     changes = [f"--set={change}" for change in (*TOY, "ppo.updates=500", f"model.base={tiny_folder}")]
-    command = [sys.executable, "-m", *module, "--preset", "tiny-points24", *changes, "--out", str(out)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = start(module[0], [*module[1:], "--preset", "tiny-points24", *changes, "--out", out])
     deadline = time.monotonic() + 100
     while not (out / "metrics.jsonl").is_file() or not (out / "metrics.jsonl").read_bytes():
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate(timeout=1)[1]
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)

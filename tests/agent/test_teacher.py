@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import stack_answers
 from gtr_agent.folding import folded, folded_weights, lora_layers, task_vectors
-from gtr_agent.model import PromptBatch, encode_prompts
+from gtr_agent.layout import PromptBatch, encode_prompts
 from gtr_agent.settings import MergeSettings
 from gtr_agent.teacher import MergedTeacher, place_of_sums
 from gtr_agent.ties import ema_weights, lora_delta, ties_merge

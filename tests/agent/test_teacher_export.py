@@ -12,7 +12,8 @@ from safetensors import safe_open
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import stack_answers
 from gtr_agent.export_teacher import export_teacher
-from gtr_agent.model import PromptBatch, encode_prompts, load_model
+from gtr_agent.layout import PromptBatch, encode_prompts
+from gtr_agent.model import load_model
 from gtr_agent.policy import load_policy
 from gtr_agent.settings import MergeSettings, Settings
 from gtr_agent.teacher import MergedTeacher

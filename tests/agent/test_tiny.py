@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtr_agent.model import action_token_mask, encode_answers, encode_prompts
+from gtr_agent.layout import action_token_mask, encode_answers, encode_prompts
 from gtr_agent.tiny import init_tiny, make_tokenizer
 from gtr_envs.errors import OutputExistsError
 from gtr_envs.protocol import read_answer, write_answer
@@ -26,30 +26,36 @@ ANSWER = write_answer(
 )
 
 
-def test_transformers_loads_it(tiny_folder: Path) -> None:
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model itself, where other files' tests do with half of it."""
+    return init_tiny(tmp_path_factory.mktemp("models") / "tiny", seed=0)
+
+
+def test_transformers_loads_it(tiny: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
     import gtr_agent.processor  # noqa: F401
 
-    model = AutoModelForImageTextToText.from_pretrained(tiny_folder)
+    model = AutoModelForImageTextToText.from_pretrained(tiny)
     assert type(model) is Qwen2_5_VLForConditionalGeneration
     assert 1_000_000 < sum(weight.numel() for weight in model.parameters()) < 2_000_000
-    assert AutoProcessor.from_pretrained(tiny_folder).image_processor is not None
+    assert AutoProcessor.from_pretrained(tiny).image_processor is not None
 
 
-def test_the_seed_decides_the_weights(tiny_folder: Path, tmp_path: Path) -> None:
+def test_the_seed_decides_the_weights(tiny: Path, tmp_path: Path) -> None:
     same = init_tiny(tmp_path / "same", seed=0)
     other = init_tiny(tmp_path / "other", seed=1)
     weights = "model.safetensors"
-    assert (tiny_folder / weights).read_bytes() == (same / weights).read_bytes()
-    assert (tiny_folder / weights).read_bytes() != (other / weights).read_bytes()
+    assert (tiny / weights).read_bytes() == (same / weights).read_bytes()
+    assert (tiny / weights).read_bytes() != (other / weights).read_bytes()
 
 
-def test_it_overwrites_nothing(tiny_folder: Path) -> None:
-    before = sorted(tiny_folder.iterdir())
+def test_it_overwrites_nothing(tiny: Path) -> None:
+    before = sorted(tiny.iterdir())
     with pytest.raises(OutputExistsError, match="--out"):
-        init_tiny(tiny_folder)
-    assert sorted(tiny_folder.iterdir()) == before
+        init_tiny(tiny)
+    assert sorted(tiny.iterdir()) == before
 
 
 def test_a_prompt_is_short_and_has_16_visual_tokens(processor: Any) -> None:

@@ -1,6 +1,7 @@
 """The multi-turn loop, the wrapper for answers, the experts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -129,6 +130,53 @@ def test_a_crashed_episode_is_reported_and_the_others_go_on() -> None:
     assert not episodes[0].success
     assert all(episodes[seed].success for seed in (1, 2, 3))
     assert len(made) == 2, "a crashed environment is not used again"
+
+
+class BreaksAtReset(gym.Wrapper):  # type: ignore[type-arg]
+    """Fails at its second reset, and then at being closed."""
+
+    resets = 0
+
+    def reset(self, **keywords: Any):  # type: ignore[no-untyped-def]
+        self.resets += 1
+        if self.resets == 2:
+            raise RuntimeError("no cards")
+        return super().reset(**keywords)
+
+    def close(self) -> None:
+        super().close()
+        if self.resets == 2:
+            raise RuntimeError("it is stuck")
+
+
+def test_an_environment_whose_reset_fails_is_closed_and_not_used_again() -> None:
+    made = []
+
+    def fragile() -> TextActions:
+        env = make()
+        if not made:
+            env.env = BreaksAtReset(env.env)
+        made.append(env)
+        return env
+
+    episodes = {episode.seed: episode for episode in play(SolverPolicy(), fragile, range(4), batch_size=1)}
+    assert sorted(episodes) == [0, 1, 2, 3]
+    assert (episodes[1].stop, episodes[1].error) == (StopReason.CRASHED, "RuntimeError: no cards")
+    assert (episodes[1].turns, episodes[1].info) == ((), {}), "nothing of the episode before"
+    assert all(episodes[seed].success for seed in (0, 2, 3))
+    assert len(made) == 2
+    assert made[0].env.resets == 2
+
+
+def test_no_more_environments_are_made_than_are_needed() -> None:
+    made = []
+
+    def counted() -> TextActions:
+        made.append(make())
+        return made[-1]
+
+    assert len(list(play(SolverPolicy(), counted, range(5), batch_size=3))) == 5
+    assert len(made) == 3
 
 
 def test_a_policy_that_fails_is_not_hidden() -> None:

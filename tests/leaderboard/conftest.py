@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,13 +71,18 @@ class Evaluate(Protocol):
 
 
 @pytest.fixture
-def evaluation(tmp_path: Path) -> Callable[..., Result]:
+def evaluation(tmp_path: Path) -> Evaluate:
     """Evaluate a policy into ``tmp_path/results``; by default the random one on six hands."""
+    return evaluate_into(tmp_path / "results")
+
+
+def evaluate_into(folder: Path) -> Evaluate:
+    """What evaluates a policy into a folder of results; by default the random one on six hands."""
 
     def run(policy: Policy | None = None, n_episodes: int = 6, **changes: Any) -> Result:
         policy = policy or RandomPolicy()
         agent = changes.pop("agent", AgentCard(policy.name, "random", method="random"))
-        arguments = {"seed": 0, "out_dir": tmp_path / "results", "batch_size": 4, **changes}
+        arguments = {"seed": 0, "out_dir": folder, "batch_size": 4, **changes}
         options = arguments.pop("options", {})
         return evaluate(policy, POINTS24, options, agent=agent, n_episodes=n_episodes, **arguments)
 

@@ -15,9 +15,10 @@ from gtr_envs.episode import EVAL_SEED_BASE, StopReason
 from gtr_envs.errors import OutputExistsError, ResultError, SettingError, UnknownEnvironmentError
 from gtr_envs.experts import SolverPolicy
 from leaderboard.agents import AgentCard
+from leaderboard.card_reading import card_value
 from leaderboard.evaluate import Progress, rules_in_words
 from leaderboard.records import episode_from_line, episode_to_line, locked
-from leaderboard.summary import card_value, find_results, load_result, summarise
+from leaderboard.summary import find_results, load_result, summarise
 
 from .conftest import Evaluate, SayingPolicy
 
@@ -185,8 +186,9 @@ def test_totals_that_were_edited_are_noticed(evaluation: Evaluate) -> None:
 def test_settings_that_are_missing_or_damaged(evaluation: Evaluate, tmp_path: Path) -> None:
     result = evaluation()
     (result.folder / "meta.json").write_text('{"kind": "gtr-bench result", "schema_version": 1}')
-    with pytest.raises(ResultError, match=r"meta\.json is missing or damaged"):
+    with pytest.raises(ResultError, match=r"meta\.json is missing or damaged .*put it back as it was") as caught:
         find_results([tmp_path])
+    assert "delete" not in str(caught.value), "the episodes beside it are whole"
     (result.folder / "meta.json").write_text('{"kind": "gtr-bench result", "schema_version": 99}')
     with pytest.raises(ResultError, match="schema_version 99"):
         find_results([tmp_path])

@@ -127,18 +127,13 @@ def test_an_adapter_whose_base_cannot_be_fetched(adapter: Path) -> None:
         load_agent(str(adapter))
 
 
-def test_a_hub_model_is_known_by_its_commit(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gtr_agent import policy as module
-
-    real_model, real_processor = module.load_model, module.load_processor
-
-    def from_the_hub(name: str, *arguments: object) -> object:
-        model = real_model(base, *arguments)  # type: ignore[arg-type]
-        model.config._commit_hash = "0123456789abcdef0123"
-        return model
-
-    monkeypatch.setattr(module, "load_model", from_the_hub)
-    monkeypatch.setattr(module, "load_processor", lambda name: real_processor(base))
+def test_a_hub_model_is_known_by_its_commit(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123" * 2
+    kept = tmp_path / "models--org--A-Model"
+    shutil.copytree(base, kept / "snapshots" / commit)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     card = describe_agent("hf:org/A-Model", load_agent("hf:org/A-Model"))
     assert (card.name, card.method, card.base_model) == ("A-Model", "hf", "org/A-Model")
     assert (card.fingerprint, card.temperature, card.max_new_tokens) == ("0123456789abcdef", 1.0, 256)

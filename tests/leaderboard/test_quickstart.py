@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from gtr_agent.config import load_settings
 from gtr_envs.errors import CheckpointError, OutputExistsError
 from leaderboard.agents import describe_agent, load_agent
 from leaderboard.cli import main
-from leaderboard.quickstart import PRESET, STATE, Stages, finished_stages
+from leaderboard.quickstart import BUDGETS, PRESET, STATE, Stages, finished_stages, train_agents
 from leaderboard.table import parse_csv
+from tests.processes import ForkedCommand, run_command
 
-ROOT = Path(__file__).resolve().parents[2]
+for library in ("torch", "transformers", "peft"):
+    pytest.importorskip(library, reason="needs the extra agent: pip install 'gtr-bench[agent]'")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished toy quickstart, and what it printed in ``printed.txt`` beside it."""
     out = tmp_path_factory.mktemp("quickstart") / "out"
-    command = [sys.executable, "-m", "leaderboard.cli", "quickstart", "--budget", "toy", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_command("leaderboard.cli", ["quickstart", "--budget", "toy", "--out", out])
     assert done.returncode == 0, done.stderr
     (out.parent / "printed.txt").write_text(done.stdout, encoding="utf-8")
     return out
@@ -65,6 +66,19 @@ def test_the_same_command_again_finds_everything_done(finished: Path, capsys: py
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
+def test_an_interrupted_training_is_gone_on_with(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = ((finished / "gtr-turbo-kl" / "checkpoints" / f"update-{number:06d}") for number in (1, 2))
+    weights, written = (second / "adapter_model.safetensors").read_bytes(), first.stat().st_mtime_ns
+    state = json.loads((finished / STATE).read_text())
+    del state["done"]["gtr-turbo-kl"]
+    (finished / STATE).write_text(json.dumps(state))
+    shutil.rmtree(second)
+    train_agents(Stages(finished, state["settings"]), 0, BUDGETS["toy"], Console())
+    assert "anew" not in capsys.readouterr().out
+    assert first.stat().st_mtime_ns == written, "the first update is not done again"
+    assert (second / "adapter_model.safetensors").read_bytes() == weights
+
+
 def test_another_quickstart_does_not_overwrite_it(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", "--budget", "toy", "--out", str(finished), "--seed", "5"]) == 2
     assert "seed is 0 there and 5 now; choose another --out" in capsys.readouterr().err
@@ -97,7 +111,7 @@ def test_a_damaged_checkpoint_is_named(finished: Path, tmp_path: Path, damage: s
     assert "\n" not in str(caught.value)
 
 
-def interrupted(process: subprocess.Popen[str]) -> str:
+def interrupted(process: ForkedCommand) -> str:
     """What a process says on stderr when it is interrupted.
 
     Python drops an interrupt that falls into a destructor or a callback; whoever sits there presses the keys again.
@@ -105,21 +119,17 @@ def interrupted(process: subprocess.Popen[str]) -> str:
     for _ in range(4):
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=6)[1]
+            return process.communicate(timeout=20)[1]
     return process.communicate(timeout=120)[1]
 
 
 def test_ctrl_c_while_training_leaves_whole_files(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "leaderboard.cli", "quickstart", "--budget", "toy", "--out", str(out)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        while not (out / STATE).is_file() or "tiny" not in json.loads((out / STATE).read_text())["done"]:
-            assert process.poll() is None
-            time.sleep(0.05)
-        error = interrupted(process)
+    process = ForkedCommand("leaderboard.cli", ["quickstart", "--budget", "toy", "--out", out])
+    while not (out / STATE).is_file() or "tiny" not in json.loads((out / STATE).read_text())["done"]:
+        assert process.poll() is None
+        time.sleep(0.05)
+    error = interrupted(process)
     assert process.returncode == 130
     assert "go on where they stopped" in error
     assert "Traceback" not in error
@@ -146,6 +156,25 @@ def test_stages_are_done_once_and_interrupted_ones_again(tmp_path: Path) -> None
     assert again.run("warm-start", work) == (out / "warm-start", False)
     assert calls == ["tiny", "warm-start"]
     assert not (out / "warm-start" / "half.bin").exists()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_interrupted_stage_is_gone_on_with_where_it_can_be(tmp_path: Path, whole: bool) -> None:
+    def go_on(folder: Path) -> Path:
+        if not whole:
+            raise CheckpointError("nothing to go on from")
+        return folder / "rest"
+
+    def work(folder: Path) -> Path:
+        folder.mkdir()
+        return folder
+
+    stages = Stages(tmp_path / "out", {"seed": 0})
+    folder = tmp_path / "out" / "agent"
+    folder.mkdir()
+    (folder / "half.bin").write_text("half")
+    assert stages.run("agent", work, go_on) == (folder / "rest" if whole else folder, False)
+    assert (folder / "half.bin").exists() == whole
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

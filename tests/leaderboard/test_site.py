@@ -140,7 +140,7 @@ ATTACKS = [
 def test_a_models_text_never_becomes_markup(evaluation: Evaluate, tmp_path: Path, attack: str) -> None:
     pages = {}
     for name, thought in (("plain", "hm"), ("attacked", attack)):
-        result = evaluation(SayingPolicy(thought), out_dir=tmp_path / name)
+        result = evaluation(SayingPolicy(thought), n_episodes=2, out_dir=tmp_path / name)
         pages[name] = read(site_of(tmp_path / name, [result], replays=False) / "agents" / "saying.html")
     assert pages["attacked"].tags == pages["plain"].tags
     assert {name for name, _ in pages["attacked"].attributes} == {name for name, _ in pages["plain"].attributes}
@@ -206,9 +206,9 @@ def test_the_pages_load_nothing_from_outside(evaluation: Evaluate, tmp_path: Pat
 
 
 def test_the_same_results_give_the_same_bytes(evaluation: Evaluate, tmp_path: Path) -> None:
-    evaluation(SolverPolicy())
+    evaluation(SolverPolicy(), n_episodes=2)
     for seed in (0, 1):
-        evaluation(SayingPolicy(), seed=seed)
+        evaluation(SayingPolicy(), n_episodes=2, seed=seed)
     write_run(tmp_path / "runs" / "saying")
     made = []
     for name in ("one", "two"):

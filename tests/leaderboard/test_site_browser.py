@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from leaderboard.site import write_site
 from leaderboard.summary import find_results
 
 from .browser import OpenedPage
-from .conftest import Evaluate, SayingPolicy
+from .conftest import SayingPolicy, evaluate_into
 from .test_site import ATTACKS, write_run
 from .test_table import in_rooms, made_up
 
@@ -26,8 +27,8 @@ BrowserPage = Callable[..., OpenedPage]
 ROWS = "section[data-source='{}'] table tbody tr:not([hidden])"
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made-up results: two agents on three splits of two environments, one of them without a success in one seed."""
     results = [
         made_up("TtEt"),
@@ -38,8 +39,9 @@ def site(tmp_path: Path) -> Path:
         in_rooms("TTt"),
         in_rooms("T", agent="b", method="a-method-with-a-very-long-name-that-nobody-asked-for-1234567890"),
     ]
-    write_site(tmp_path / "site", results)
-    return tmp_path / "site"
+    folder = tmp_path_factory.mktemp("made-up") / "site"
+    write_site(folder, results)
+    return folder
 
 
 def column(page: Page, place: int, source: str = "measured") -> list[str]:
@@ -115,20 +117,21 @@ def test_without_script_everything_is_there(browser_page: BrowserPage, site: Pat
     assert not opened.page.locator("#filters").is_visible()
 
 
-@pytest.fixture
-def played(evaluation: Evaluate, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real episodes with pictures, thoughts that attack, a learning curve and replays."""
-    evaluation(SolverPolicy(), agent=AgentCard("expert", "expert", "expert"))
+    folder = tmp_path_factory.mktemp("played")
+    evaluation = evaluate_into(folder / "results")
+    evaluation(SolverPolicy(), 3, agent=AgentCard("expert", "expert", "expert"))
+    card = AgentCard("said", "x", "ppo", "base", None, 0.5)
     for seed in (0, 1):
-        evaluation(SayingPolicy(" ".join(ATTACKS)), seed=seed, agent=AgentCard("said", "x", "ppo", "base", None, 0.5))
-    write_run(tmp_path / "runs" / "said", 12)
-    results = find_results([tmp_path / "results"])
-    write_site(tmp_path / "site", results, runs=[tmp_path / "runs"], replays=True)
-    return tmp_path / "site"
+        evaluation(SayingPolicy(" ".join(ATTACKS)), 3, seed=seed, agent=card)
+    write_run(folder / "runs" / "said", 12)
+    write_site(folder / "site", find_results([folder / "results"]), runs=[folder / "runs"], replays=True)
+    return folder / "site"
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("phone", [False, True])
+@pytest.mark.parametrize(("phone", "dark"), [(False, False), (True, True)])
 def test_pages_are_whole_on_any_screen(browser_page: BrowserPage, played: Path, phone: bool, dark: bool) -> None:
     look = f"{'dark' if dark else 'light'}-{'phone' if phone else 'desktop'}"
     grounds = set()
@@ -139,7 +142,8 @@ def test_pages_are_whole_on_any_screen(browser_page: BrowserPage, played: Path, 
             image.scroll_into_view_if_needed()
             assert image.evaluate("async image => (await image.decode(), image.naturalWidth)") == 300
         opened.assert_no_sideways_scrolling()
-        opened.screenshot(f"site-{name.split('/')[-1].removesuffix('.html')}-{look}", full=True)
+        if "GTR_ARTEFACTS" in os.environ:  # pictures of whole pages take longer than all the rest
+            opened.screenshot(f"site-{name.split('/')[-1].removesuffix('.html')}-{look}", full=True)
         grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         opened.assert_quiet()
     assert grounds == {"rgb(18, 22, 21)" if dark else "rgb(246, 245, 241)"}

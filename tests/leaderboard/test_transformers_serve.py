@@ -99,7 +99,7 @@ class _Counting:
         self.policy, self.name, self.meta, self.prompt_tokens = policy, policy.name, policy.meta, 0
 
     def act(self, requests: list[Request]) -> list[Response]:
-        from gtr_agent.model import encode_prompts
+        from gtr_agent.layout import encode_prompts
 
         for request in requests:
             self.prompt_tokens += encode_prompts(self.policy.processor, [request.prompt], [request.frame]).width

@@ -1,0 +1,195 @@
+"""The frozen base model spread over the processes of a run: FSDP or DeepSpeed ZeRO-3, as the launcher asks.
+
+Only what is large and never changes is sharded: the weights of the repeated blocks, of the language model and of the
+vision tower. The adapter, the value head, their gradients and Adam's moments, the embeddings and the output layer stay
+whole in every process, so that gradients are averaged, checkpoints written and teachers merged just as without.
+
+Answers are written token by token, and gathering each block anew for each token would take far longer than computing
+it. So all that has no gradients (collecting, scoring, the teacher) happens with the weights gathered once, as TRL does
+for generation (``ds3_gather_for_generation``); between passes with gradients, where activations need the memory, each
+process holds its part alone and blocks are gathered one after the other. Every process must then make as many passes
+as the others: see :class:`gtr_agent.ppo.Update`.
+
+Sources: FSDP2 (https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html); ZeRO
+(https://arxiv.org/abs/1910.02054), stage 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from torch import nn
+
+from gtr_agent.launch import Sharded, sharding_asked_for
+from gtr_agent.ranks import Ranks
+from gtr_agent.settings import Settings
+from gtr_envs.errors import MissingExtraError, SettingError
+
+
+class Sharding(Protocol):
+    """How the base model's weights lie.
+
+    Attributes:
+        active: whether a process holds only a part of them.
+    """
+
+    active: bool
+
+    def whole(self) -> Any:
+        """A context within which every process holds all of them, for passes without gradients, however many."""
+
+
+class NoSharding:
+    """Every process holds the whole model."""
+
+    active = False
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Nothing has to be gathered."""
+        yield
+
+
+def check_sharding(settings: Settings) -> None:
+    """Make sure that what the launcher asks for can be had with the run's settings.
+
+    Raises:
+        SettingError: it cannot.
+    """
+    wish, model = sharding_asked_for(), settings.model
+    if wish is None or settings.method == "sft":
+        return
+    folded = [name for name in ("train_folded", "collect_folded") if getattr(model, name) is True]
+    if folded:
+        settled = " ".join(f"--set model.{name}=false" for name in folded)
+        raise SettingError(
+            f"the launcher asks for {wish}, and model.{folded[0]}=true folds the adapter into whole weights; {settled}"
+        )
+
+
+def shard(model: nn.Module, ranks: Ranks) -> Sharding:
+    """Spread a model over the processes of the run, as the launcher asks.
+
+    Args:
+        model: the base model, before it gets an adapter; in place.
+        ranks: the processes of the run.
+
+    Raises:
+        SettingError: the launcher asks for something that is not done here.
+        MissingExtraError: it asks for DeepSpeed, which is not installed.
+    """
+    wish: Sharded | None = sharding_asked_for()
+    if wish is None or ranks.count == 1:
+        return NoSharding()
+    return FsdpSharding(model, ranks) if wish == "FSDP" else ZeroSharding(model)
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The model's repeated blocks, in the order in which they are registered: what stands in its outermost lists.
+
+    The layers of language model and vision tower are what nearly all weights are in; embeddings, the output layer and
+    what connects the two are not among them.
+    """
+    found: list[nn.Module] = []
+    for child in model.children():
+        if isinstance(child, nn.ModuleList):
+            found += [block for block in child if next(block.parameters(), None) is not None]
+        else:
+            found += blocks(child)
+    return found
+
+
+class FsdpSharding:
+    """By torch's own ``fully_shard``, a block at a time.
+
+    Args:
+        model: the base model; in place.
+        ranks: the processes of the run.
+    """
+
+    active = True
+
+    def __init__(self, model: nn.Module, ranks: Ranks) -> None:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(ranks.device.type, (ranks.count,))
+        self.blocks: list[Any] = blocks(model)
+        for block in self.blocks:
+            fully_shard(block, mesh=mesh, reshard_after_forward=True)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Gather every block, and let go of the others' parts at the end."""
+        for block in self.blocks:
+            block.set_reshard_after_forward(False)
+            block.unshard()
+        try:
+            yield
+        finally:
+            for block in self.blocks:
+                block.reshard()
+                block.set_reshard_after_forward(True)
+
+
+class ZeroSharding:
+    """By DeepSpeed's ZeRO-3, without its engine: its parameters and hooks alone, for the blocks alone.
+
+    Args:
+        model: the base model; in place.
+
+    Raises:
+        MissingExtraError: DeepSpeed is not installed.
+    """
+
+    active = True
+
+    def __init__(self, model: nn.Module) -> None:
+        try:
+            import deepspeed
+            from deepspeed.runtime.zero.parameter_offload import DeepSpeedZeRoOffload
+            from deepspeed.utils.timer import NoopTimer
+        except ImportError as error:
+            raise MissingExtraError(
+                f"the launcher asks for DeepSpeed, which cannot be imported ({error}): pip install "
+                "'gtr-bench[deepspeed]', or take presets/accelerate/fsdp.yaml, which needs nothing more"
+            ) from error
+        deepspeed.init_distributed(dist_init_required=False)
+        sharded = nn.ModuleList(blocks(model))
+        # A list of them that stays as it is when an adapter is put among the blocks' layers.
+        self.weights = nn.ParameterList(sharded.parameters())
+        sharded.append(self.weights)  # so that DeepSpeed knows the list too
+        # Without its own linear function, which it would put in place of torch's for everybody, and which rounds
+        # otherwise. The batch size is asked for and used by its engine alone.
+        zero = {"stage": 3, "memory_efficient_linear": False}
+        config = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": zero}
+        self.hooks: Any = DeepSpeedZeRoOffload(sharded, NoopTimer(), config, param_persistence_threshold=0)
+        # What its engine does before each pass: it learns the order of the blocks in the first ones.
+        model.register_forward_pre_hook(lambda *_: self.hooks.param_coordinator.reset_step())
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Gather every block, while nobody heeds the hooks that would let go of it."""
+        from deepspeed.runtime.zero import GatheredParameters
+
+        coordinator = self.hooks.param_coordinator
+        coordinator.release_backward_leftovers()
+        coordinator.release_and_reset_all(self.weights)
+        self.hooks.param_coordinator = _Idle()
+        try:
+            with GatheredParameters(list(self.weights)):
+                yield
+        finally:
+            self.hooks.param_coordinator = coordinator
+
+
+class _Idle:
+    """Stands in for DeepSpeed's coordinator, which gathers blocks before their passes and lets go of them behind."""
+
+    def is_record_trace(self) -> bool:
+        return False
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_args, **_settings: None
