@@ -156,6 +156,8 @@ class ZeroSharding:
                 f"the launcher asks for DeepSpeed, which cannot be imported ({error}): pip install "
                 "'gtr-bench[deepspeed]', or take presets/accelerate/fsdp.yaml, which needs nothing more"
             ) from error
+        # On CPUs it would compile, for most of a minute, a faster way to send what is never sent here.
+        deepspeed.ops.__compatible_ops__.pop("deepspeed_shm_comm", None)
         deepspeed.init_distributed(dist_init_required=False)
         sharded = nn.ModuleList(blocks(model))
         # A list of them that stays as it is when an adapter is put among the blocks' layers.

@@ -3,7 +3,7 @@
     python sharded_in_two.py BASE OUT KIND...
 
 Each KIND is ``whole``, ``FSDP`` or ``DeepSpeed``, and has a run for each method that is written behind it, as in
-``FSDP+gtr``, in ``OUT/KIND-METHOD``. With FSDP the last update of each run is taken away and done again. What each
+``FSDP+gtr``, in ``OUT/KIND-METHOD``. With FSDP the last update of gtr-turbo-kl is taken away and done again. What each
 process holds of the blocks goes to ``OUT/KIND-RANK.json``.
 """
 
@@ -57,9 +57,9 @@ def main(base: str, out: str, *kinds: str) -> None:
             changes = [f"method={method}", "model.train_folded=false", f"model.gradient_checkpointing={recompute}"]
             settings = load_settings("tiny-points24", overrides=[*TOY, f"model.base={base}", *changes])
             last = train(settings, run)
-            if name == "FSDP":
+            if (name, method) == ("FSDP", "gtr-turbo-kl"):
                 if ranks.is_main:
-                    shutil.copytree(last, Path(out) / f"before-{method}")
+                    shutil.copytree(last, Path(out) / "before")
                     shutil.rmtree(last)
                 ranks.wait()
                 train(settings, run, resume=True)
