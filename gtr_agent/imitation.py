@@ -68,35 +68,53 @@ class Thoughts:
         return [self.thoughts[index] for index in chosen.tolist()]
 
     def state(self) -> dict[str, Tensor]:
-        """All thoughts as a flat dictionary of tensors."""
-        found: dict[str, Tensor] = {}
-        for index, thought in enumerate(self.thoughts):
-            found[f"{index}/answer/tokens"] = torch.tensor(thought.tokens, dtype=torch.int64)
-            found[f"{index}/answer/action"] = torch.tensor(thought.action_mask, dtype=torch.bool)
+        """All thoughts as a flat dictionary of tensors: of each kind all values in a row, and the shapes of each."""
+        kinds: dict[str, list[Tensor]] = {
+            "answer/tokens": [torch.tensor(thought.tokens, dtype=torch.int64) for thought in self.thoughts],
+            "answer/action": [torch.tensor(thought.action_mask, dtype=torch.bool) for thought in self.thoughts],
+        }
+        for thought in self.thoughts:  # all have the same, which one processor made
             for part, tensors in (("tokens", thought.prompt.tokens), ("picture", thought.prompt.picture)):
-                found |= {f"{index}/{part}/{name}": tensor.contiguous() for name, tensor in tensors.items()}
-        return found
+                for name, tensor in tensors.items():
+                    kinds.setdefault(f"{part}/{name}", []).append(tensor)
+        if not self.thoughts:
+            return {}
+        values = {f"{kind}/values": torch.cat([one.flatten() for one in tensors]) for kind, tensors in kinds.items()}
+        shapes = {f"{kind}/shapes": torch.tensor([one.shape for one in tensors]) for kind, tensors in kinds.items()}
+        return values | shapes
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take up what :meth:`state` gave.
 
         Raises:
-            CheckpointError: a thought is incomplete.
+            CheckpointError: its parts do not go together.
         """
-        rows: dict[int, dict[str, dict[str, Tensor]]] = {}
-        for key, tensor in state.items():
-            place, part, name = key.split("/", 2)
-            rows.setdefault(int(place), {}).setdefault(part, {})[name] = tensor
+        kinds = {key.removesuffix("/values") for key in state if key.endswith("/values")}
+        try:
+            columns = {kind: _taken_apart(state[f"{kind}/values"], state[f"{kind}/shapes"]) for kind in sorted(kinds)}
+            counts = {len(column) for column in columns.values()}
+            if len(counts) > 1 or (kinds and not {"answer/tokens", "answer/action"} < kinds):
+                raise ValueError(f"kinds {sorted(kinds)} of {sorted(counts)} thoughts")
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"the saved thoughts do not go together ({error}); resume from another update"
+            ) from error
         thoughts = []
-        for index in sorted(rows):
-            row = rows[index]
-            if set(row) != {"answer", "tokens", "picture"} or set(row["answer"]) != {"tokens", "action"}:
-                raise CheckpointError(
-                    f"thought {index} of the saved data set is incomplete; resume from another update"
-                )
-            prompt, answer = PromptRow(row["tokens"], row["picture"]).to("cpu"), row["answer"]
+        for index in range(max(counts, default=0)):
+            row: dict[str, dict[str, Tensor]] = {"answer": {}, "tokens": {}, "picture": {}}
+            for kind, column in columns.items():
+                part, name = kind.split("/", 1)
+                row[part][name] = column[index]
+            prompt, answer = PromptRow(row["tokens"], row["picture"]), row["answer"]
             thoughts.append(Thought(prompt, tuple(answer["tokens"].tolist()), tuple(answer["action"].tolist())))
         self.thoughts = thoughts
+
+
+def _taken_apart(values: Tensor, shapes: Tensor) -> list[Tensor]:
+    """Tensors of these shapes, each with memory of its own, from their values in a row."""
+    sizes = shapes.prod(dim=1).tolist()
+    pieces = zip(values.split(sizes), shapes.tolist(), strict=True)
+    return [piece.view(shape).clone() for piece, shape in pieces]
 
 
 def chosen_turns(transitions: Sequence[Transition], share: float, rng: np.random.Generator) -> list[Transition]:

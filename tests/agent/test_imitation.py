@@ -132,9 +132,20 @@ def test_the_data_set_is_saved_and_taken_up(rollout: Rollout, processor: Any) ->
         assert (one.tokens, one.action_mask) == (two.tokens, two.action_mask)
         assert all(torch.equal(one.prompt.tokens[name], two.prompt.tokens[name]) for name in one.prompt.tokens)
         assert all(torch.equal(one.prompt.picture[name], two.prompt.picture[name]) for name in one.prompt.picture)
-    del state["3/answer/tokens"]
-    with pytest.raises(CheckpointError, match="thought 3"):
-        other.load_state(state)
+    shapes = state["answer/tokens/shapes"]
+    for damage in (
+        {"answer/tokens/shapes": shapes[:-1]},
+        {"answer/tokens/shapes": shapes + 1},
+        {"answer/action/shapes": None},
+        {"answer/tokens/values": None},
+    ):
+        damaged = {key: tensor for key, tensor in (state | damage).items() if tensor is not None}
+        with pytest.raises(CheckpointError, match="do not go together"):
+            other.load_state(damaged)
+    assert len(other.thoughts) == len(data.thoughts), "nothing has changed"
+    nothing = Thoughts(ImitationSettings())
+    nothing.load_state(Thoughts(ImitationSettings()).state())
+    assert nothing.thoughts == []
 
 
 def test_a_share_of_the_turns_is_drawn_in_order(rollout: Rollout) -> None:
