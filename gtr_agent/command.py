@@ -84,13 +84,18 @@ def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
     """
     from safetensors import SafetensorError
 
-    from gtr_agent.launch import is_main_process
+    from gtr_agent.launch import is_main_process, process_count
     from gtr_agent.run_folder import CONFIG
     from gtr_agent.stopping import Interrupted
     from gtr_agent.train import train
     from gtr_envs.errors import CostCapError, EndpointError, GtrError, MissingReplyError, OutputError
 
-    resumable = f"go on with: gtr-bench train --resume {out}"
+    alone = process_count() == 1
+    resumable = (
+        f"go on with: gtr-bench train --resume {out}"
+        if alone
+        else (f"go on with the same launcher, as many processes and: -m gtr_agent.train --resume {out}")
+    )
     try:
         return train(settings, out, resume)
     except (CostCapError, EndpointError, MissingReplyError) as error:  # raised while it trains: its folder is there

@@ -60,10 +60,11 @@ def _check_fsdp() -> None:
     version, offload = os.environ.get("FSDP_VERSION", "2"), _is_on("FSDP_OFFLOAD_PARAMS")
     if version != "2":
         raise SettingError(f"the launcher asks for FSDP with fsdp_version: {version}; only 2 is done here; {PRESETS}")
-    if os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() not in ("true", "full_shard"):
+    reshard = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower()
+    if reshard not in ("true", "full_shard"):
         raise SettingError(
-            "the launcher asks for FSDP with fsdp_reshard_after_forward: false, which would keep the frozen base whole "
-            f"in every process, as it is without FSDP; only true is done here; {PRESETS}"
+            f"the launcher asks for FSDP with fsdp_reshard_after_forward: {reshard}; only true is done here: else the "
+            f"frozen base would be whole in every process, as it is without FSDP; {PRESETS}"
         )
     if offload:
         raise SettingError(
@@ -96,8 +97,8 @@ def _zero_of_file(path: Path) -> tuple[str, bool]:
     """The stage that a DeepSpeed file of settings asks for, and whether parameters are to leave the device."""
     try:
         zero = json.loads(path.read_text("utf-8")).get("zero_optimization", {})
-        offload = zero.get("offload_param", {}).get("device", "none")
-        return str(zero.get("stage", "")), offload != "none"
+        device = (zero.get("offload_param") or {}).get("device")
+        return str(zero.get("stage", "")), device not in (None, "none")
     except (OSError, ValueError, AttributeError) as error:
         raise SettingError(f"the launcher's deepspeed_config_file {path} cannot be read: {error}") from error
 

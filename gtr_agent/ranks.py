@@ -193,6 +193,33 @@ def _join(name: str, parts: Sequence[Mapping[str, float]]) -> float:
 
 
 @contextmanager
+def named_lost_processes() -> Iterator[None]:
+    """Names the error of work in which, where the model is sharded, its own layers talk to the other processes.
+
+    Raises:
+        ProcessLostError: for an error of the connection to them; all others are passed on.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, ProcessLostError) or not _is_of_connection(error):
+            raise
+        raise _lost(error) from error
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    return isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error)
+
+
+def _lost(error: RuntimeError) -> ProcessLostError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ProcessLostError(
+        f"another process of the run has ended or does not answer ({first}); its own message says why. "
+        "Once that is mended go on with --resume"
+    )
+
+
+@contextmanager
 def _answered() -> Iterator[None]:
     """Names the error of a message that the others do not answer."""
     try:
@@ -200,8 +227,4 @@ def _answered() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "CUDA error" in str(error):  # of this process
             raise
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ProcessLostError(
-            f"another process of the run has ended or does not answer ({first}); its own message says why. "
-            "Once that is mended go on with --resume"
-        ) from error
+        raise _lost(error) from error

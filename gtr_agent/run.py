@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from gtr_agent.methods import METHODS
 from gtr_agent.parallel import Workers, threads_for
 from gtr_agent.ppo import Update
 from gtr_agent.progress import Clock, RunLog
-from gtr_agent.ranks import Ranks
+from gtr_agent.ranks import Ranks, named_lost_processes
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.run_folder import METRICS, checkpoint_folder, checkpoint_update, drop_old_checkpoints
 from gtr_agent.run_lock import RunLock
@@ -40,6 +40,7 @@ from gtr_envs.errors import CheckpointError
 
 if TYPE_CHECKING:
     from gtr_agent.corrector import Corrector
+    from gtr_agent.experience import Experience
 
 SHOWN = {"success": ".1%", "return": "+.2f", "teacher_kl": ".4f", "steps_per_second": ".0f"}
 
@@ -162,6 +163,17 @@ class Run:
 
     def __exit__(self, *error: Any) -> None:
         self._closing.__exit__(*error)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within it all of the model's weights are here, for passes without gradients."""
+        with named_lost_processes(), self.sharding.whole():
+            yield
+
+    def learn(self, experience: Experience) -> dict[str, float]:
+        """Update the agent; returns what to log."""
+        with named_lost_processes():  # where the model is sharded, its own passes talk to the other processes
+            return self.update(experience)
 
     def ask_teacher(self, rollout: Rollout) -> dict[str, float]:
         """Have the teacher think about a share of the turns and keep its thoughts; returns what to log."""

@@ -52,8 +52,12 @@ class NoSharding:
         yield
 
 
-def check_sharding(settings: Settings) -> None:
+def check_sharding(settings: Settings, resume: bool = False) -> None:
     """Make sure that what the launcher asks for can be had with the run's settings.
+
+    Args:
+        settings: the run's.
+        resume: whether the run is gone on with, so that its settings cannot be changed.
 
     Raises:
         SettingError: it cannot.
@@ -63,9 +67,13 @@ def check_sharding(settings: Settings) -> None:
         return
     folded = [name for name in ("train_folded", "collect_folded") if getattr(model, name) is True]
     if folded:
-        settled = " ".join(f"--set model.{name}=false" for name in folded)
+        mend = " ".join(f"--set model.{name}=false" for name in folded)
+        if resume:
+            mend = (
+                "the run was begun so; go on with it without sharding: torchrun, or presets/accelerate/one-machine.yaml"
+            )
         raise SettingError(
-            f"the launcher asks for {wish}, and model.{folded[0]}=true folds the adapter into whole weights; {settled}"
+            f"the launcher asks for {wish}, and model.{folded[0]}=true folds the adapter into whole weights; {mend}"
         )
 
 
@@ -137,6 +145,9 @@ class FsdpSharding:
 class ZeroSharding:
     """By DeepSpeed's ZeRO-3, without its engine: its parameters and hooks alone, for the blocks alone.
 
+    Each layer is gathered when its turn comes, and let go of behind it. Its engine would also learn the order of layers
+    and gather ahead; but with that alone it lets go of nothing between a forward and a backward pass.
+
     Args:
         model: the base model; in place.
 
@@ -168,8 +179,6 @@ class ZeroSharding:
         zero = {"stage": 3, "memory_efficient_linear": False}
         config = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": zero}
         self.hooks: Any = DeepSpeedZeRoOffload(sharded, NoopTimer(), config, param_persistence_threshold=0)
-        # What its engine does before each pass: it learns the order of the blocks in the first ones.
-        model.register_forward_pre_hook(lambda *_: self.hooks.param_coordinator.reset_step())
 
     @contextmanager
     def whole(self) -> Iterator[None]:

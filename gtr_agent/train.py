@@ -55,7 +55,7 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
         ProcessLostError: another process of the run has ended.
         Interrupted: Ctrl-C or SIGTERM; the update that was under way is done and saved.
     """
-    check_sharding(settings)
+    check_sharding(settings, resume)
     if settings.method == "sft":
         return run_sft(settings, out, resume)
     ranks = Ranks(settings.model.device)
@@ -67,7 +67,7 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
         for number in range(run.done + 1, settings.ppo.updates + 1):
             clock = Clock()
             # Sharded weights are gathered for all that has no gradients; others are whole anyway.
-            with run.sharding.whole():
+            with run.whole():
                 # 1. Collect, with the adapter folded into the weights where that is the same function, computed faster.
                 with run.actor.as_collected():
                     rollout = run.collector.collect()
@@ -86,7 +86,7 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
 
             # 4. Update, with PPO and the thoughts to imitate.
             metrics["learning_rate"] = set_learning_rate(run.optimizer, settings.ppo, number - 1)
-            metrics |= run.update(experience)
+            metrics |= run.learn(experience)
             clock.lap("update")
 
             # 5. Merge the new checkpoint into the teacher.

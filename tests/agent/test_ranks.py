@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gtr_agent.ranks import Ranks, join_metrics
+from gtr_agent.ranks import ProcessLostError, Ranks, join_metrics, named_lost_processes
 from tests.agent.conftest import TOY
 from tests.processes import ROOT, ForkedCommand, run_command
 
@@ -151,6 +151,24 @@ def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatc
     assert Ranks().threads(5) == 5
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "99")
     assert Ranks().threads(0) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.distributed.DistBackendError("NCCL communicator was aborted"),
+        RuntimeError("[/src/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:4096"),
+    ],
+)
+def test_a_process_that_is_lost_while_layers_are_gathered_is_named(error: RuntimeError) -> None:
+    with pytest.raises(ProcessLostError, match=r"another process .* go on with --resume"), named_lost_processes():
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not go together"), ValueError("no"), ProcessLostError("it")])
+def test_a_process_s_own_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error), match=f"^{error}$"), named_lost_processes():
+        raise error
 
 
 def test_one_process_communicates_nothing() -> None:

@@ -168,7 +168,8 @@ def test_what_the_launcher_asks_for(monkeypatch: pytest.MonkeyPatch, asked: dict
     [
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "Megatron-LM"),
         (FSDP | {"FSDP_VERSION": "1"}, "fsdp_version: 1"),
-        (FSDP | {"FSDP_RESHARD_AFTER_FORWARD": "false"}, "fsdp_reshard_after_forward"),
+        (FSDP | {"FSDP_RESHARD_AFTER_FORWARD": "false"}, "fsdp_reshard_after_forward: false"),
+        (FSDP | {"FSDP_RESHARD_AFTER_FORWARD": "HYBRID_SHARD"}, "fsdp_reshard_after_forward: hybrid_shard"),
         (FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, "fsdp_offload_params"),
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "zero_stage: none"),
         (ZERO | {"ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}, "zero_stage: 2; only 3"),
@@ -194,8 +195,13 @@ def test_what_is_not_done_is_refused_by_name(
 def test_deepspeeds_own_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "zero.json"
     set_all(monkeypatch, ZERO | {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(path), "ACCELERATE_DEEPSPEED_ZERO_STAGE": ""})
-    path.write_text('{"zero_optimization": {"stage": 3}}')
-    assert sharding_asked_for() == "DeepSpeed"
+    for text in (
+        '{"stage": 3}',
+        '{"stage": 3, "offload_param": null}',
+        '{"stage": 3, "offload_param": {"device": null}}',
+    ):
+        path.write_text(f'{{"zero_optimization": {text}}}')
+        assert sharding_asked_for() == "DeepSpeed"
     for text, message in (
         ('{"zero_optimization": {"stage": 1}}', "zero_stage: 1"),
         ('{"zero_optimization": {"stage": 3, "offload_param": {"device": "nvme"}}}', "offload_param_device"),
@@ -217,4 +223,6 @@ def test_folding_needs_whole_weights(settings: Settings, monkeypatch: pytest.Mon
     set_all(monkeypatch, FSDP)
     with pytest.raises(SettingError, match=f"FSDP, and model.{setting}=true .* --set model.{setting}=false"):
         check_sharding(with_it(True))
+    with pytest.raises(SettingError, match="go on with it without sharding"):
+        check_sharding(with_it(True), resume=True)
     check_sharding(with_it(False))
