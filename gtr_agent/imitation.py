@@ -89,11 +89,11 @@ class Thoughts:
         Raises:
             CheckpointError: its parts do not go together.
         """
-        kinds = {key.removesuffix("/values") for key in state if key.endswith("/values")}
+        kinds = [key.removesuffix("/values") for key in state if key.endswith("/values")]
         try:
-            columns = {kind: _taken_apart(state[f"{kind}/values"], state[f"{kind}/shapes"]) for kind in sorted(kinds)}
+            columns = {kind: _taken_apart(state[f"{kind}/values"], state[f"{kind}/shapes"]) for kind in kinds}
             counts = {len(column) for column in columns.values()}
-            if len(counts) > 1 or (kinds and not {"answer/tokens", "answer/action"} < kinds):
+            if len(counts) > 1 or (kinds and not {"answer/tokens", "answer/action"} < set(kinds)):
                 raise ValueError(f"kinds {sorted(kinds)} of {sorted(counts)} thoughts")
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(

@@ -132,6 +132,7 @@ def test_the_data_set_is_saved_and_taken_up(rollout: Rollout, processor: Any) ->
         assert (one.tokens, one.action_mask) == (two.tokens, two.action_mask)
         assert all(torch.equal(one.prompt.tokens[name], two.prompt.tokens[name]) for name in one.prompt.tokens)
         assert all(torch.equal(one.prompt.picture[name], two.prompt.picture[name]) for name in one.prompt.picture)
+    assert list(other.state()) == list(state), "it is written as before, in the same order"
     shapes = state["answer/tokens/shapes"]
     for damage in (
         {"answer/tokens/shapes": shapes[:-1]},
