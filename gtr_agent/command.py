@@ -75,6 +75,15 @@ def run_train(
     return _train(settings, out)
 
 
+def how_to_go_on(out: Path) -> str:
+    """What to run to go on with the run in a folder; with several processes, what their launcher has to start."""
+    from gtr_agent.launch import process_count
+
+    if process_count() == 1:
+        return f"go on with: gtr-bench train --resume {out}"
+    return f"go on with the same launcher, as many processes and: -m gtr_agent.train --resume {out}"
+
+
 def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
     """Train; what stops it says how to go on.
 
@@ -84,18 +93,13 @@ def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
     """
     from safetensors import SafetensorError
 
-    from gtr_agent.launch import is_main_process, process_count
+    from gtr_agent.launch import is_main_process
     from gtr_agent.run_folder import CONFIG
     from gtr_agent.stopping import Interrupted
     from gtr_agent.train import train
     from gtr_envs.errors import CostCapError, EndpointError, GtrError, MissingReplyError, OutputError
 
-    alone = process_count() == 1
-    resumable = (
-        f"go on with: gtr-bench train --resume {out}"
-        if alone
-        else (f"go on with the same launcher, as many processes and: -m gtr_agent.train --resume {out}")
-    )
+    resumable = how_to_go_on(out)
     try:
         return train(settings, out, resume)
     except (CostCapError, EndpointError, MissingReplyError) as error:  # raised while it trains: its folder is there

@@ -98,8 +98,8 @@ class Run:
         if ranks.count > 1 and device == "cpu":
             torch.set_num_threads(threads)  # else one worker's products would be split over all cores
         # Blocks are gathered by all processes in the same order, so one pass after the other.
-        alone = self.sharding.active
-        self.workers = Workers(1 if alone else threads_for(threads, settings.model.lora_dropout), device)
+        in_turn = self.sharding.active
+        self.workers = Workers(1 if in_turn else threads_for(threads, settings.model.lora_dropout), device)
         self.collector = Collector(
             settings, self.actor, self.processor, self.workers, self.terms.imitates, ranks.index, ranks.count
         )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from gtr_agent.command import run_train
+from gtr_agent.command import how_to_go_on, run_train
 from gtr_envs.errors import CostCapError, EndpointError, MissingReplyError, OutputError, SettingError
 from tests.agent.conftest import TOY
 
@@ -59,3 +59,9 @@ def test_another_environment_at_a_resume_is_named_as_another_setting(start: Any,
     start(out)
     with pytest.raises(SettingError, match=r"cannot go on with other settings: env\.id='gtr/Blackjack-v0'"):
         run_train(None, None, None, ["env.id=gtr/Blackjack-v0"], None, out)
+
+
+def test_several_processes_are_told_to_go_on_by_their_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert how_to_go_on(Path("runs/one")) == "go on with: gtr-bench train --resume runs/one"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert how_to_go_on(Path("runs/two")).endswith("as many processes and: -m gtr_agent.train --resume runs/two")
