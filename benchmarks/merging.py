@@ -35,6 +35,7 @@ from gtr_agent.folding import folded, folded_weights
 from gtr_agent.layout import PromptBatch, encode_prompts
 from gtr_agent.lora import add_lora
 from gtr_agent.model import choose_device, load_base
+from gtr_agent.precision import resolve_precision
 from gtr_agent.running_ties import RunningTies
 from gtr_agent.settings import MergeSettings
 from gtr_agent.teacher import MergedTeacher
@@ -134,7 +135,11 @@ def tiny_actor(rank: int, precision: str, device: str) -> tuple[ActorCritic, Any
         if "lora_B" in name:
             weight.data.copy_(0.02 * torch.randn(weight.shape, generator=generator))
     actor = ActorCritic(
-        model.to(device), None, temperature=1.0, precision=settings.model.precision, cache_features=True
+        model.to(device),
+        None,
+        temperature=1.0,
+        precision=resolve_precision(settings.model.precision, device),
+        cache_features=True,
     )
     return actor, processor
 

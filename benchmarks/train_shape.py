@@ -17,12 +17,14 @@ from train_parts import PARTS, Record, median, metered, read_records, rest, sett
 from gtr_agent.config import load_settings
 from gtr_agent.lora import lora_targets
 from gtr_agent.model import load_base
+from gtr_agent.precision import resolve_precision
 from gtr_agent.progress import Clock
 from gtr_agent.run import Run
 from gtr_agent.settings import Settings
 from gtr_agent.shapes import build_shape
 from gtr_agent.sharding import blocks
 from gtr_agent.sign_sums import bytes_per_entry
+from gtr_agent.start import with_model
 from gtr_agent.train import train
 
 PAPER_UPDATES = 30
@@ -77,7 +79,12 @@ class Plan:
             "alarm.action=off",
             *(["model.base=tiny"] if self.shape == "tiny" else []),
         ]
-        return settings_of(self.preset, [*own, *self.changes])
+        settings = settings_of(self.preset, [*own, *self.changes])
+        if settings.model.precision != "auto":
+            return settings
+        # A GPU that is only reckoned with computes in bfloat16.
+        precision = resolve_precision("auto", "cpu") if self.device == "cpu" else "bfloat16"
+        return with_model(settings, precision=precision)
 
 
 def build(plan: Plan, settings: Settings) -> tuple[Any, Any]:

@@ -29,8 +29,9 @@ from gtr_agent.layout import PromptBatch, join
 from gtr_agent.lean_pass import lean_states, parts_of_pass
 from gtr_agent.logits import chunked_log_probs
 from gtr_agent.losses import entropy_of, log_probs_of
-from gtr_agent.model import Precision, autocast
+from gtr_agent.model import autocast
 from gtr_agent.positions import token_positions
+from gtr_agent.precision import Precision
 from gtr_envs.errors import CheckpointError
 
 

@@ -18,8 +18,9 @@ from gtr_agent.layout import PromptBatch
 from gtr_agent.lean_decoder import LeanDecoder
 from gtr_agent.lean_parts import collect_parts
 from gtr_agent.lean_pass import lean_states, parts_of_pass
-from gtr_agent.model import Precision, autocast
+from gtr_agent.model import autocast
 from gtr_agent.positions import token_positions
+from gtr_agent.precision import Precision
 
 
 class Decoder(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 from gtr_agent.checkpoint import find_agent, find_base, state_folder, write_model_notes
 from gtr_agent.methods import METHODS
 from gtr_agent.model import choose_device, load_model, load_processor
+from gtr_agent.precision import resolve_precision
 from gtr_agent.run_folder import checkpoint_update, read_settings
 from gtr_agent.run_state import read_part
 from gtr_agent.start import make_actor, with_model
@@ -44,9 +45,11 @@ def export_teacher(agent: Path, out: Path, form: Form = "adapter", rank: int | N
         raise SettingError(f"{checkpoint} was trained by {settings.method}, which merges no teacher; {merged} does")
     settings = with_model(settings, base=find_base(checkpoint))
     choice = settings.model
-    model = load_model(choice.base, choice.attention, choose_device(choice.device), choice.precision)
+    device = choose_device(choice.device)
+    precision = resolve_precision(choice.precision, device)
+    model = load_model(choice.base, choice.attention, device, precision)
     actor = make_actor(model, settings)
-    teacher = MergedTeacher(actor.model, settings.merge, choice.precision, apart=not actor.folds)
+    teacher = MergedTeacher(actor.model, settings.merge, precision, apart=not actor.folds)
     teacher.load_state(read_part(state_folder(checkpoint), "teacher"))
 
     def add_files(folder: Path) -> None:

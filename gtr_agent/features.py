@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gtr_agent.layout import FEATURES, ROW_TENSORS, PromptBatch
 from gtr_agent.lean_tower import lean_features
-from gtr_agent.model import Precision, autocast
+from gtr_agent.model import autocast
+from gtr_agent.precision import Precision
 
 
 def takes_features(causal: Any) -> bool:

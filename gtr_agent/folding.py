@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gtr_agent.model import Precision
+from gtr_agent.precision import Precision
 from gtr_agent.ties import lora_delta
 
 ADAPTER = "default"

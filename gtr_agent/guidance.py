@@ -45,7 +45,7 @@ class Guide:
 
 def merged_guide(actor: ActorCritic, settings: Settings) -> Guide:
     """The merge of the run's own checkpoints, on the agent's own base weights."""
-    teacher = MergedTeacher(actor.model, settings.merge, settings.model.precision, apart=not actor.folds)
+    teacher = MergedTeacher(actor.model, settings.merge, actor.precision, apart=not actor.folds)
     return Guide(actor, teacher.active, teacher)
 
 

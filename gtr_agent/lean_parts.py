@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gtr_agent.model import Precision
+from gtr_agent.precision import Precision
 
 DECODERS = {
     "Qwen2ForCausalLM": "Qwen2Model",

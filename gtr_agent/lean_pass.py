@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from gtr_agent.layout import FEATURES
 from gtr_agent.lean_parts import LeanLayer, LeanParts, collect_parts
-from gtr_agent.model import Precision
+from gtr_agent.precision import Precision
 
 PLACED_BY_TOKEN = {"Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"}
 """Causal models that put a picture's features in the place of its placeholder tokens, one for one."""

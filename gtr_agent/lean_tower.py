@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from gtr_agent.layout import GRID
 from gtr_agent.lean_parts import MAX_PARAMETERS, is_meddled_with
-from gtr_agent.model import Precision
+from gtr_agent.precision import Precision
 
 TOWER = "Qwen2_5_VisionTransformerPretrainedModel"
 

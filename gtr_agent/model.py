@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from gtr_agent.hub import hub_or_cache, is_on_hub
+from gtr_agent.precision import Precision, resolve_precision
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, MissingExtraError, SettingError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
-Precision = Literal["float32", "bfloat16"]
 AttentionName = Literal["eager", "sdpa"]
 
 
@@ -175,16 +175,17 @@ def load_base(settings: Settings, device: str) -> tuple[Any, Any]:
     """
     choice = settings.model
     trained = settings.method == "sft" and choice.adapter == "none"
+    precision = resolve_precision(choice.precision, device)
     if choice.base != "tiny":
         check_whole_model(choice.base)
-        return load_whole(choice.base, choice.attention, device, choice.precision, trained)
+        return load_whole(choice.base, choice.attention, device, precision, trained)
     from gtr_agent.tiny import make_config, make_model, make_processor
 
     processor = make_processor(settings.env.id)
     model = make_model(make_config(processor.tokenizer), settings.seed)
     model.set_attn_implementation(choice.attention)
     processor.tokenizer.padding_side = "left"
-    return model.to(device, weights_type(choice.precision, device, trained)).eval(), processor
+    return model.to(device, weights_type(precision, device, trained)).eval(), processor
 
 
 def check_whole_model(base: str) -> None:

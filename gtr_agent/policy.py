@@ -16,8 +16,9 @@ from gtr_agent.folding import folds_exactly
 from gtr_agent.generation import generate, respond
 from gtr_agent.hub import cached_commit, is_on_hub
 from gtr_agent.layout import encode_prompts, end_token
-from gtr_agent.model import Precision, choose_device, load_whole
+from gtr_agent.model import choose_device, load_whole
 from gtr_agent.parallel import Workers, share
+from gtr_agent.precision import Wish, resolve_precision
 from gtr_envs.episode import Request, Response
 
 
@@ -112,7 +113,7 @@ def load_policy(
     temperature: float | None = None,
     greedy: bool = False,
     max_new_tokens: int | None = None,
-    precision: Precision | None = None,
+    precision: Wish = "auto",
     device: str = "auto",
 ) -> ModelPolicy:
     """Load an agent that was saved, by this trainer or by another program.
@@ -123,7 +124,7 @@ def load_policy(
         temperature: of the sampling; None for the one that it was trained with, or 1.
         greedy: take the likeliest token always.
         max_new_tokens: tokens after which an answer is cut off; None for as many as in its training, or 256.
-        precision: of the forward passes; None for that in which it was trained, or bfloat16 on a GPU.
+        precision: of the forward passes; ``auto`` for the machine's own, whatever it was trained in.
         device: where it goes; ``auto`` takes a GPU where there is one.
 
     Raises:
@@ -132,20 +133,25 @@ def load_policy(
     folder = find_agent(Path(path))
     notes = read_notes(folder)
     device = choose_device(device)
-    precision = precision or notes.get("precision") or usual_precision(device)
+    chosen = resolve_precision(precision, device)
     is_adapter = (folder / "adapter_config.json").is_file()
     base, revision = (find_base(folder), base_revision(folder)) if is_adapter else (str(folder), None)
-    model, processor = load_whole(base, notes.get("attention", "sdpa"), device, precision, revision=revision)
+    model, processor = load_whole(base, notes.get("attention", "sdpa"), device, chosen, revision=revision)
     if is_adapter:
         model = load_adapter(model, folder)
         # Folded into the weights, the adapter costs nothing; but in bfloat16 much of what it learned could be lost.
-        if notes.get("train_folded", False) or folds_exactly(model, precision):
+        if notes.get("train_folded", False) or folds_exactly(model, chosen):
             model = model.merge_and_unload()
     temperature = temperature if temperature is not None else notes.get("temperature", 1.0)
     max_new_tokens = max_new_tokens or notes.get("max_new_tokens", 256)
-    played = {"temperature": 0.0 if greedy else temperature, "max_new_tokens": max_new_tokens}
+    played = {
+        "temperature": 0.0 if greedy else temperature,
+        "max_new_tokens": max_new_tokens,
+        "precision": chosen,
+        "trained_precision": notes.get("precision"),
+    }
     return ModelPolicy(
-        ActorCritic(model, None, temperature=temperature, precision=precision),
+        ActorCritic(model, None, temperature=temperature, precision=chosen),
         processor,
         greedy=greedy,
         max_new_tokens=max_new_tokens,
@@ -160,7 +166,7 @@ def load_named_policy(
     temperature: float | None = None,
     greedy: bool = False,
     max_new_tokens: int | None = None,
-    precision: Precision | None = None,
+    precision: Wish = "auto",
     device: str = "auto",
 ) -> ModelPolicy:
     """Load an agent from a folder, or any image-text-to-text model of the Hugging Face hub.
@@ -184,24 +190,20 @@ def load_named_policy(
             device=device,
         )
     device = choose_device(device)
-    precision = precision or usual_precision(device)
+    chosen = resolve_precision(precision, device)
     temperature = temperature if temperature is not None else 1.0
     max_new_tokens = max_new_tokens or 256
-    model, processor = load_whole(name, "sdpa", device, precision)
+    model, processor = load_whole(name, "sdpa", device, chosen)
     meta = {
         "method": "hf",
         "base_model": name,
         "temperature": 0.0 if greedy else temperature,
         "max_new_tokens": max_new_tokens,
+        "precision": chosen,
         "fingerprint": (cached_commit(name) or name)[:16],
     }
-    actor = ActorCritic(model, None, temperature=temperature, precision=precision)
+    actor = ActorCritic(model, None, temperature=temperature, precision=chosen)
     return ModelPolicy(actor, processor, greedy=greedy, max_new_tokens=max_new_tokens, name=name, meta=meta)
-
-
-def usual_precision(device: str) -> Precision:
-    """The precision of forward passes where nothing says another."""
-    return "float32" if device == "cpu" else "bfloat16"
 
 
 def agent_name(folder: Path) -> str:

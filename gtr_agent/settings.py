@@ -57,10 +57,10 @@ class ModelSettings(Section):
     )
     lora_vision: bool = Field(False, description="adapt the vision tower's linear layers too, as the paper does")
     attention: Literal["eager", "sdpa"] = Field("eager", description="attention kernels; eager trains fastest on a CPU")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32",
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
         description="of the forward passes; on a GPU also of the weights, but for those that are trained without an "
-        "adapter",
+        "adapter; auto: bfloat16 where the machine is faster in it, see gtr-bench doctor",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     gradient_checkpointing: bool = Field(False, description="compute layers anew in the backward pass: less memory")

@@ -30,9 +30,11 @@ from gtr_agent.lora import add_lora, merge_lora
 from gtr_agent.model import autocast, choose_device, load_base
 from gtr_agent.monitor import look
 from gtr_agent.parallel import Workers, add_gradients, pieces, threads_for
+from gtr_agent.precision import resolve_precision
 from gtr_agent.progress import RunLog
 from gtr_agent.rollout import check_environment
 from gtr_agent.settings import Settings
+from gtr_agent.start import settle_precision
 from gtr_envs.errors import SettingError
 
 LEARNED_KEY = '"thoughts"'
@@ -197,6 +199,7 @@ def learn(
     """
     sft = settings.sft
     device = next(model.parameters()).device.type
+    precision = resolve_precision(settings.model.precision, device)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = make_optimizer(weights, settings)
     for step in range(sft.steps):
@@ -207,7 +210,7 @@ def learn(
         model.train()
 
         def loss(example: Example, weight: float = weight) -> tuple[Tensor, float]:
-            value = summed_loss(model, example, settings.model.precision) / weight
+            value = summed_loss(model, example, precision) / weight
             return value, value.item()
 
         total = sum(add_gradients(workers, weights, loss, examples))
@@ -248,6 +251,7 @@ def run_sft(settings: Settings, out: Path, resume: bool = False) -> Path:
     check_one_process("a warm start (method=sft)")
     check_free(out)
     check_environment(settings)
+    settings = settle_precision(settings)
     with new_folder(out) as folder:
         device = choose_device(settings.model.device)
         model, processor = load_base(settings, device)
@@ -259,7 +263,7 @@ def run_sft(settings: Settings, out: Path, resume: bool = False) -> Path:
             model,
             None,
             temperature=settings.rollout.temperature,
-            precision=settings.model.precision,
+            precision=resolve_precision(settings.model.precision, device),
             logit_chunk=settings.model.logit_chunk,
             gradient_checkpointing=settings.model.gradient_checkpointing,
         )

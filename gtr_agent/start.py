@@ -13,6 +13,7 @@ from gtr_agent.config import settings_to_toml
 from gtr_agent.files import check_free, write_text
 from gtr_agent.lora import add_lora
 from gtr_agent.model import choose_device, load_base
+from gtr_agent.precision import resolve_precision
 from gtr_agent.ranks import Ranks
 from gtr_agent.run_folder import CONFIG, read_settings, take_up
 from gtr_agent.run_lock import RunLock
@@ -81,6 +82,25 @@ def load(settings: Settings, out: Path, ranks: Ranks, loaded: Loaded | None = No
     return settings, load_base(settings, choose_device(settings.model.device))
 
 
+def settle_precision(settings: Settings, resumed: Path | None = None, on_cpu: bool = False) -> Settings:
+    """The settings with what ``model.precision="auto"`` stands for: at a resume the run's own, else the machine's.
+
+    Args:
+        settings: the run's settings.
+        resumed: the folder of the run that is gone on with.
+        on_cpu: whether ``model.device="auto"`` stands for a CPU here, whatever else there is.
+
+    Raises:
+        SettingError: the device is not there, or does not compute in the precision.
+        CheckpointError: there is no run to go on with.
+    """
+    wish = settings.model.precision
+    if resumed is not None and wish == "auto":
+        wish = read_settings(resumed).model.precision
+    device = "cpu" if on_cpu and settings.model.device == "auto" else choose_device(settings.model.device)
+    return with_model(settings, precision=resolve_precision(wish, device))
+
+
 def with_base_on_disk(settings: Settings, out: Path, ranks: Ranks) -> Settings:
     """The settings with a base model that checkpoints can name: the tiny one is written to ``out/base``."""
     if settings.model.base != "tiny":
@@ -114,7 +134,7 @@ def make_actor(model: Any, settings: Settings, sharded: bool = False) -> ActorCr
         peft_model,
         value_head,
         temperature=settings.rollout.temperature,
-        precision=settings.model.precision,
+        precision=resolve_precision(settings.model.precision, model.device.type),
         value_detach=settings.ppo.value_detach,
         cache_features=not settings.model.lora_vision,
         train_folded=settings.model.train_folded,

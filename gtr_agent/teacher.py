@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from gtr_agent.folding import ADAPTER, beside, change_shape, compute_type, fold, folded, lora_layers, task_vector
-from gtr_agent.model import Precision
+from gtr_agent.precision import Precision
 from gtr_agent.running_ties import RunningTies
 from gtr_agent.settings import MergeSettings
 from gtr_agent.sign_sums import bytes_per_entry

@@ -25,7 +25,7 @@ from gtr_agent.run_folder import checkpoint_folder, finished_checkpoint
 from gtr_agent.settings import Settings
 from gtr_agent.sft import run_sft
 from gtr_agent.sharding import check_sharding
-from gtr_agent.start import Loaded, set_learning_rate
+from gtr_agent.start import Loaded, set_learning_rate, settle_precision
 from gtr_envs.episode import Episode
 
 
@@ -59,6 +59,7 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
     if settings.method == "sft":
         return run_sft(settings, out, resume)
     ranks = Ranks(settings.model.device)
+    settings = ranks.once(lambda: settle_precision(settings, out if resume else None, ranks.on_cpu))
     # Other settings than the run's are named as such, before anything is tried with them.
     if resume and (last := ranks.once(lambda: finished_checkpoint(out, settings))) is not None:
         return last

@@ -28,6 +28,7 @@ class AgentCard:
         fingerprint: a digest of its weights, or of an endpoint's model and host; None if it is no model.
         temperature: of its sampling, 0 if greedy, None if it samples from no model.
         max_new_tokens: tokens after which its answers are cut off, None if it is no model.
+        precision: of its forward passes, None if it is no model here.
     """
 
     name: str
@@ -37,6 +38,7 @@ class AgentCard:
     fingerprint: str | None = None
     temperature: float | None = None
     max_new_tokens: int | None = None
+    precision: str | None = None
 
 
 def fingerprint(folder: Path) -> str:
@@ -78,7 +80,8 @@ def describe_agent(spec: str, policy: Policy, *, name: str | None = None) -> Age
     Args:
         spec: what it was loaded from.
         policy: the agent. Its attribute ``meta``, if it has one, may hold ``method``, ``base_model``, ``temperature``
-            (0 if greedy), ``max_new_tokens`` and either ``fingerprint`` or the ``folder`` of its weights.
+            (0 if greedy), ``max_new_tokens``, ``precision`` and either ``fingerprint`` or the ``folder`` of its
+            weights.
         name: its name in the leaderboard; its own name if None.
 
     Raises:
@@ -102,4 +105,5 @@ def describe_agent(spec: str, policy: Policy, *, name: str | None = None) -> Age
         fingerprint=weights,
         temperature=None if temperature is None else float(temperature),
         max_new_tokens=None if limit is None else int(limit),
+        precision=meta.get("precision"),
     )

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from gtr_envs.episode import Policy
 from gtr_envs.errors import CheckpointError, GtrError, MissingExtraError, SettingError
@@ -41,6 +42,7 @@ class AgentOptions:
         temperature: of the sampling; None for the one it was trained with, else 1.
         greedy: take the likeliest token each time; an endpoint is asked at temperature 0.
         max_new_tokens: tokens after which an answer is cut off; None for the agent's own limit.
+        precision: of a model's forward passes; ``auto`` for the machine's own.
         concurrency: an endpoint's calls at a time.
         retries: further attempts after a call to an endpoint that failed.
         timeout_s: seconds to wait for an endpoint's answer.
@@ -58,6 +60,7 @@ class AgentOptions:
     temperature: float | None = None
     greedy: bool = False
     max_new_tokens: int | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     concurrency: int = 8
     retries: int = 5
     timeout_s: float = 120.0

@@ -79,8 +79,10 @@ def sft(
 
     settings = load_settings(preset, config, overrides or [])
     quiet_libraries()
+    from gtr_agent.command import say_precision
     from gtr_agent.sft import run_sft
 
+    say_precision(settings)
     made = run_sft(settings, out)
     print(f"warm-started model: {made}")
     print(f"go on with: gtr-bench train {_chosen(preset, config)}--init {made} --out runs/my-agent")

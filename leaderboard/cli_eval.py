@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -94,6 +94,10 @@ def eval_command(
         int | None,
         typer.Option(rich_help_panel=MODELS, help="Tokens after which an answer is cut off; else the agent's own."),
     ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(rich_help_panel=MODELS, help="Of the forward passes; auto for what this machine is fast in."),
+    ] = "auto",
     record_scores: Annotated[
         bool,
         typer.Option("--record-scores", rich_help_panel=MODELS, help="Keep each token's log-prob, for replays."),
@@ -136,6 +140,7 @@ def eval_command(
         temperature=temperature,
         greedy=greedy,
         max_new_tokens=max_new_tokens,
+        precision=precision,
         concurrency=concurrency,
         retries=retries,
         timeout_s=timeout,

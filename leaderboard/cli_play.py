@@ -6,7 +6,7 @@ import json as json_module
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,10 @@ def play_command(
     ] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest token instead of sampling.")] = False,
     temperature: Annotated[float | None, typer.Option(help="Of the sampling.")] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="Of the forward passes; auto for what this machine is fast in."),
+    ] = "auto",
     save: Annotated[Path | None, typer.Option("--save", help="Write the frames as PNG files into this folder.")] = None,
     delay: Annotated[float, typer.Option(min=0.0, max=60.0, help="Seconds to wait after each turn.")] = 0.0,
     pictures: Annotated[bool, typer.Option(help="Draw the frames where the terminal has colours.")] = True,
@@ -49,7 +53,7 @@ def play_command(
     splits = [split] if split is not None else []
     ground = choose_grounds([agent], [env] if env else [], splits, env_options(option or []))[agent][0]
     check_names(ground.env_id, ground.options)
-    policy = load_agent(agent, AgentOptions(temperature=temperature, greedy=greedy))
+    policy = load_agent(agent, AgentOptions(temperature=temperature, greedy=greedy, precision=precision))
     terminal = console()
     try:
         found = moments(policy, ground.env_id, ground.options, seed, episodes)

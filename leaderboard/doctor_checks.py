@@ -118,9 +118,13 @@ def check_device() -> Check:
     def look() -> Check:
         import torch
 
+        from gtr_agent.precision import describe_precision, device_name
+
         gpu = torch.cuda.is_available()
-        found = f"cuda, {torch.cuda.get_device_name()}" if gpu else "cpu (no GPU that torch can use)"
-        torch.ones(2, device="cuda" if gpu else "cpu").sum().item()
+        device = "cuda" if gpu else "cpu"
+        torch.ones(2, device=device).sum().item()
+        place = device_name(device) if gpu else f"{device_name(device)} (no GPU that torch can use)"
+        found = f"{device}, {place}; model.precision=auto is {describe_precision(device)}"
         return Check("torch device", True, found, "", "agent")
 
     return guarded("torch device", look, "agent", "pip install --force-reinstall torch")

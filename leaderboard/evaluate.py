@@ -101,6 +101,7 @@ def make_meta(agent: AgentCard, env_id: str, env_kwargs: Mapping[str, Any], seed
         versions=library_versions(),
         games=source.games if source else None,
         max_new_tokens=agent.max_new_tokens,
+        precision=agent.precision,
     )
 
 

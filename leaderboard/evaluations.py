@@ -104,6 +104,10 @@ def evaluate_agent(
 
 def _load(spec: str, how: AgentOptions, plan: Plan) -> Policy:
     policy = load_agent(spec, how)
+    meta = getattr(policy, "meta", {})
+    own, trained = meta.get("precision"), meta.get("trained_precision")
+    if how.precision == "auto" and trained not in (None, own):
+        note(f"{spec} was trained in {trained} and plays in {own}, this machine's own; --precision {trained} keeps it")
     if not how.record_scores or not is_local_model(spec):
         return policy
     from gtr_agent.token_scores import with_scores

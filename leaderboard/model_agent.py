@@ -28,7 +28,11 @@ def load_checkpoint(folder: Path, options: AgentOptions) -> Policy:
         from gtr_agent.policy import load_policy
 
         return load_policy(
-            folder, temperature=options.temperature, greedy=options.greedy, max_new_tokens=options.max_new_tokens
+            folder,
+            temperature=options.temperature,
+            greedy=options.greedy,
+            max_new_tokens=options.max_new_tokens,
+            precision=options.precision,
         )
 
     return _named_errors(f"checkpoint {folder}", load)
@@ -52,7 +56,11 @@ def load_hub_model(name: str, options: AgentOptions) -> Policy:
         from gtr_agent.policy import load_named_policy
 
         return load_named_policy(
-            name, temperature=options.temperature, greedy=options.greedy, max_new_tokens=options.max_new_tokens
+            name,
+            temperature=options.temperature,
+            greedy=options.greedy,
+            max_new_tokens=options.max_new_tokens,
+            precision=options.precision,
         )
 
     policy = _named_errors(f"model {name}", load)

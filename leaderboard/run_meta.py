@@ -40,6 +40,7 @@ class RunMeta:
         version, git_commit, versions, date: what it ran with, and when it began (UTC).
         games: number and digest of the games of a data set; None where the games are made.
         max_new_tokens: tokens after which an answer is cut off; None if the agent is no model, or if it is not known.
+        precision: of the model's forward passes; None if the agent is no model here, or if it is not known.
     """
 
     agent: str
@@ -60,6 +61,7 @@ class RunMeta:
     versions: Mapping[str, str] = field(default_factory=dict)
     games: str | None = None
     max_new_tokens: int | None = None
+    precision: str | None = None
 
 
 IDENTITY = (
@@ -75,6 +77,7 @@ IDENTITY = (
     "seed",
     "temperature",
     "max_new_tokens",
+    "precision",
     "version",
 )
 """The settings that must agree for a folder to be resumed. Not among them: the path a checkpoint lies at (its weights
@@ -86,14 +89,14 @@ LONGEST_TEXT = 1000
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("agent", "spec", "method", "env_id", "split", "rules", "version", "date"), (str,)),
-    **dict.fromkeys(("base_model", "fingerprint", "git_commit", "games"), (str, type(None))),
+    **dict.fromkeys(("base_model", "fingerprint", "git_commit", "games", "precision"), (str, type(None))),
     **dict.fromkeys(("seed", "n_episodes"), (int,)),
     **dict.fromkeys(("env_kwargs", "versions"), (dict,)),
     "max_new_tokens": (int, type(None)),
     "temperature": (int, float, type(None)),
 }
 
-_ADDED_LATER = ("games", "max_new_tokens")
+_ADDED_LATER = ("games", "max_new_tokens", "precision")
 """Settings that older folders lack."""
 
 
@@ -163,8 +166,10 @@ def check_same_run(folder: Path, wanted: RunMeta) -> None:
     mend = "choose another --out or --name, or delete that folder"
     for name in IDENTITY:
         old, new = getattr(there, name), getattr(wanted, name)
-        if old != new and not (name == "max_new_tokens" and old is None):  # an older folder does not know it
-            raise OutputExistsError(f"{folder} holds another run: {name} is {old!r} there and {new!r} now; {mend}")
+        if old == new or (name in ("max_new_tokens", "precision") and old is None):  # an older folder does not know
+            continue
+        way = f"give --precision {old}, or {mend}" if name == "precision" else mend
+        raise OutputExistsError(f"{folder} holds another run: {name} is {old!r} there and {new!r} now; {way}")
     if wanted.n_episodes < there.n_episodes:
         raise OutputExistsError(
             f"{folder} holds a longer run: {there.n_episodes} episodes there and {wanted.n_episodes} now; "

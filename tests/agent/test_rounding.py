@@ -78,6 +78,7 @@ def test_a_base_is_loaded_in_the_type_of_the_settings(
         raise Stop
 
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", stop)
+    monkeypatch.setattr("gtr_agent.precision.is_fast_in_bfloat16", lambda device: True)
     with pytest.raises(Stop):
         load_base(changed(settings, model={"precision": precision}), "cuda")
     assert asked == [getattr(torch, precision)]
@@ -199,5 +200,5 @@ def test_an_agent_that_was_trained_beside_its_weights_is_played_so(
     for folds in (False, True):
         own = changed(settings, model={"precision": "bfloat16", "train_folded": folds})
         save_checkpoint(tmp_path / str(folds), make_actor(load_base(own, "cpu")[0], own), own, 1, {})
-        model = load_policy(tmp_path / str(folds)).actor.model
+        model = load_policy(tmp_path / str(folds), precision="bfloat16").actor.model
         assert hasattr(model, "peft_config") is not folds

@@ -1,0 +1,82 @@
+"""In which precision forward passes run where the settings leave it to the machine.
+
+Bfloat16 is taken where it is known to be faster: on a GPU that computes in it, and on a CPU with AMX. What the CPU is
+able to do decides, and no stopwatch: so one machine always gives one answer, and the same inputs the same bytes. The
+rule is measured (docs/tiny.md): with AMX a training step of the tiny model takes half of float32's time, with AVX-512's
+bfloat16 instructions alone the same time, and without either some twenty times as long.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from gtr_envs.errors import SettingError
+
+Precision = Literal["float32", "bfloat16"]
+Wish = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+
+
+def resolve_precision(wish: Wish, device: str) -> Precision:
+    """The precision to compute in.
+
+    Args:
+        wish: a precision, or ``auto`` for the machine's own.
+        device: where the model computes.
+
+    Raises:
+        SettingError: no such precision, or the device cannot compute in it.
+    """
+    if wish not in ("auto", *PRECISIONS):
+        raise SettingError(f"precision {wish!r} is not known; choose auto, {' or '.join(PRECISIONS)}")
+    if wish == "auto":
+        return "bfloat16" if is_fast_in_bfloat16(device) else "float32"
+    if wish == "bfloat16" and device != "cpu" and not is_fast_in_bfloat16(device):
+        raise SettingError(
+            f"precision 'bfloat16': {device_name(device)} does not compute in it; choose float32, or auto for the "
+            "machine's own"
+        )
+    return wish
+
+
+def is_fast_in_bfloat16(device: str) -> bool:
+    """Whether products in bfloat16 are faster there than in float32."""
+    if device != "cpu":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return has_amx()
+
+
+def has_amx() -> bool:
+    """Whether torch's products use a CPU's AMX units; not where ``ONEDNN_MAX_CPU_ISA`` keeps oneDNN from them."""
+    # The first says what the CPU has, the second what oneDNN was left with; torch 2.8 has no public names for them.
+    return bool(torch.cpu._is_amx_tile_supported()) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def describe_precision(device: str) -> str:
+    """What a device is fast at, in words."""
+    chosen = resolve_precision("auto", device)
+    if device != "cpu":
+        return f"{chosen} (the GPU {'computes' if chosen == 'bfloat16' else 'does not compute'} in bfloat16)"
+    if chosen == "bfloat16":
+        return "bfloat16 (AMX: about twice as fast as float32)"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"float32 ({capability} without AMX: bfloat16 would be no faster, on many such CPUs far slower)"
+
+
+def device_name(device: str) -> str:
+    """What a device is called by its maker."""
+    return cpu_name() if device == "cpu" else torch.cuda.get_device_name()
+
+
+def cpu_name() -> str:
+    """What the CPU is called by its maker."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine() or "a CPU"
