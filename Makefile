@@ -19,7 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 # CPU index that PyTorch's install page names. It is searched beside pip's own.
 TORCH_INDEX ?=
 
-.PHONY: help install quickstart test chromium lint format clean
+.PHONY: help install quickstart tiny-agents test chromium lint format clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*  ## ' Makefile | sed -E 's/^([a-z-]+):.*  ## (.*)$$/  make \1	\2/' | expand -t 20
@@ -49,6 +49,9 @@ $(DEEPSPEED): $(STAMP)
 
 quickstart: $(STAMP)  ## Train, evaluate and rank a tiny agent on this machine's CPU (about 10 minutes)
 	$(BIN)/gtr-bench quickstart
+
+tiny-agents: $(ALFWORLD)  ## Make the packaged tiny agents anew (most of an hour on two cores)
+	$(BIN)/python benchmarks/tiny_agents.py
 
 # The tests of a file stay in one process, so that what they share is made once. Files keep the order of their names:
 # the trainer's, which take longest, are begun first.

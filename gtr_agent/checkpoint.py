@@ -16,6 +16,7 @@ import gtr_envs
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.files import new_folder, write_json, write_manifest
 from gtr_agent.lora import quiet_peft
+from gtr_agent.packaged import is_packaged, packaged_digest, packaged_folder
 from gtr_agent.run_folder import checkpoint_folder as checkpoint_folder
 from gtr_agent.run_folder import latest_checkpoint
 from gtr_agent.run_state import write_state
@@ -66,6 +67,7 @@ def write_model_notes(
         "method": method,
         "base_model": settings.model.base,
         "base_model_relative": relative_base(settings.model.base, final or folder),
+        "base_digest": packaged_digest(settings.model.base),
         "update": update,
         "env_id": settings.env.id,
         "env_options": settings.env.options,
@@ -189,11 +191,13 @@ def _read_weights(path: Path, like: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_agent(path: Path) -> Path:
-    """The folder of an agent: the path itself, or the newest checkpoint of the run there.
+    """The folder of an agent: a packaged one's, the path itself, or the newest checkpoint of the run there.
 
     Raises:
-        CheckpointError: there is neither.
+        CheckpointError: there is none of these.
     """
+    if is_packaged(path):
+        return packaged_folder(path)
     if not path.is_dir():
         raise CheckpointError(f"there is no checkpoint folder {path}")
     if (path / "adapter_config.json").is_file() or (path / "config.json").is_file():
@@ -210,13 +214,17 @@ def find_base(folder: Path) -> str:
     """The base model of an adapter: where its configuration says, also seen from the adapter's own folder.
 
     Raises:
-        CheckpointError: the configuration is damaged, or names a folder that is gone.
+        CheckpointError: the configuration is damaged, or names a folder that is gone, or a packaged agent that is not
+            the one it was trained from.
     """
     try:
         config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
         base = str(config["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'adapter_config.json'} is damaged: {error}") from error
+    if is_packaged(base):
+        check_packaged_base(folder, base)
+        return base
     relative = read_notes(folder).get("base_model_relative")
     # Beside the checkpoint first: what its own configuration says may be another model by now, or another folder's.
     for place in ([folder / relative] if relative else []) + [Path(base)]:
@@ -225,6 +233,25 @@ def find_base(folder: Path) -> str:
     if Path(base).is_absolute() or relative is not None:
         raise CheckpointError(f"the base model of {folder} is gone: {base}; put it back there")
     return base  # a name on the hub
+
+
+def check_packaged_base(folder: Path, base: str) -> None:
+    """Make sure that a packaged agent is still the one that an adapter was trained from.
+
+    Args:
+        folder: the adapter's.
+        base: what its base is called; nothing is checked of any other base.
+
+    Raises:
+        CheckpointError: it is another one.
+    """
+    notes = read_notes(folder)
+    trained, here = notes.get("base_digest"), packaged_digest(base)
+    if trained is not None and trained != here:
+        raise CheckpointError(
+            f"{folder} was trained from {base} of gtr-bench {notes.get('version')} (digest {trained}), and that of "
+            f"this gtr-bench is another one ({here}); install that version, or train again"
+        )
 
 
 def base_revision(folder: Path) -> str | None:

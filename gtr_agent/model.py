@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from gtr_agent.hub import hub_or_cache, is_on_hub
+from gtr_agent.packaged import located
 from gtr_agent.precision import Precision, resolve_precision
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, MissingExtraError, SettingError
@@ -71,7 +72,7 @@ def load_model(
     """Load a model's weights.
 
     Args:
-        path: a folder in the Hugging Face layout, or a name on the hub.
+        path: a folder in the Hugging Face layout, a name on the hub, or a packaged agent's.
         attention: which attention kernels to use.
         device: where the model goes.
         precision: of the forward passes; with the device it decides the weights' type, see :func:`weights_type`.
@@ -84,9 +85,10 @@ def load_model(
     from transformers import AutoModelForImageTextToText
 
     dtype = weights_type(precision, device, trained)
+    place = located(path)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
-            str(path),
+            place,
             dtype=dtype,
             attn_implementation=attention,
             use_safetensors=True,
@@ -104,6 +106,7 @@ def load_model(
         raise CheckpointError(
             f"the weights in {path} are damaged or of another model: {len(missing)} are missing, such as {missing[0]}"
         )
+    model.name_or_path = str(path)  # what an adapter will name as its base
     return model.to(device).eval()
 
 
@@ -111,15 +114,16 @@ def load_processor(path: str | Path, revision: str | None = None) -> ProcessorMi
     """Load a model's processor: its tokenizer, chat template and image processor.
 
     Args:
-        path: a folder in the Hugging Face layout, or a name on the hub.
+        path: a folder in the Hugging Face layout, a name on the hub, or a packaged agent's.
         revision: of a model on the hub: its branch, tag or commit.
 
     Raises:
         CheckpointError: there is none, or it has no image processor or no chat template.
         MissingExtraError: it needs a library that is not installed.
     """
+    place = located(path)
     try:
-        processor = _read_processor(path, revision)
+        processor = _read_processor(place, revision)
     except ImportError as error:
         raise MissingExtraError(
             f"the processor of {path} needs a library that is not installed (for most models: pip install "
@@ -192,9 +196,9 @@ def check_whole_model(base: str) -> None:
     """Name what is no whole model, where a look at the folder is enough.
 
     Raises:
-        CheckpointError: it is a folder that is not there, a run's, or an adapter's.
+        CheckpointError: it is a folder that is not there, a run's, or an adapter's; or no packaged agent.
     """
-    folder = Path(base)
+    folder = Path(located(base))
     if not folder.exists() and not is_on_hub(base):
         raise CheckpointError(f"there is no folder {base}; make a warm start with gtr-bench sft, or name a model")
     found = "a run" if (folder / "checkpoints").is_dir() else "an adapter"

@@ -17,6 +17,7 @@ from gtr_agent.generation import generate, respond
 from gtr_agent.hub import cached_commit, is_on_hub
 from gtr_agent.layout import encode_prompts, end_token
 from gtr_agent.model import choose_device, load_whole
+from gtr_agent.packaged import FOLDER
 from gtr_agent.parallel import Workers, share
 from gtr_agent.precision import Wish, resolve_precision
 from gtr_envs.episode import Request, Response
@@ -119,8 +120,8 @@ def load_policy(
     """Load an agent that was saved, by this trainer or by another program.
 
     Args:
-        path: a checkpoint (a PEFT adapter), a whole model in the Hugging Face layout, or a run's folder, of which the
-            newest checkpoint is taken.
+        path: a checkpoint (a PEFT adapter), a whole model in the Hugging Face layout, a run's folder, of which the
+            newest checkpoint is taken, or a packaged agent's name.
         temperature: of the sampling; None for the one that it was trained with, or 1.
         greedy: take the likeliest token always.
         max_new_tokens: tokens after which an answer is cut off; None for as many as in its training, or 256.
@@ -209,6 +210,8 @@ def load_named_policy(
 def agent_name(folder: Path) -> str:
     """What an agent is called: its folder, or for a run's checkpoint the run and the update."""
     folder = folder.absolute()
+    if folder.parent == FOLDER:
+        return f"tiny-{folder.name}"
     if folder.parent.name == "checkpoints":
         return f"{folder.parent.parent.name}@{folder.name.removeprefix('update-').lstrip('0') or '0'}"
     return folder.name

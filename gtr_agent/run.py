@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gtr_agent.alarm import AlarmLimits, CollapseAlarm, CollapseError
-from gtr_agent.checkpoint import load_weights, save_checkpoint, state_folder
+from gtr_agent.checkpoint import check_packaged_base, load_weights, save_checkpoint, state_folder
 from gtr_agent.files import remove_folder
 from gtr_agent.guidance import Guide, checkpoint_guide, merged_guide
 from gtr_agent.imitation import Thoughts, chosen_turns, corrected_thoughts, teacher_thoughts
@@ -234,6 +234,7 @@ class Run:
         Raises:
             CheckpointError: a part is damaged, or the run had another number of processes.
         """
+        check_packaged_base(checkpoint, self.settings.model.base)
         place = state_folder(checkpoint)
         load_weights(self.actor, checkpoint)
         load_optimizer(self.optimizer, read_part(place, "optimizer"))

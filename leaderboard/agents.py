@@ -120,6 +120,13 @@ def _hub(name: str, options: AgentOptions) -> Policy:
     return load_hub_model(name, options)
 
 
+def _packaged(name: str, options: AgentOptions) -> Policy:
+    from gtr_agent.packaged import PREFIX
+    from leaderboard.model_agent import load_checkpoint
+
+    return load_checkpoint(Path(PREFIX + name), options)
+
+
 def _openai(model: str, options: AgentOptions) -> Policy:
     from leaderboard.openai_agent import OpenAIPolicy
 
@@ -138,6 +145,7 @@ KINDS: dict[str, Kind] = {
     "expert": Kind(lambda _, options: SolverPolicy()),
     "explorer": Kind(lambda _, options: ExplorerPolicy()),
     "human": Kind(_human),
+    "tiny": Kind(_packaged, "NAME", MODEL_LIBRARIES),
     "hf": Kind(_hub, "NAME_OR_PATH", MODEL_LIBRARIES),
     "openai": Kind(_openai, "MODEL", ("openai",), "api"),
 }
@@ -147,7 +155,7 @@ KINDS: dict[str, Kind] = {
 def allowed_agents() -> str:
     """The specs that there are, in words, with the kinds that are plugged in."""
     return (
-        "choose random, expert, explorer (ALFWorld), human, hf:NAME_OR_PATH, openai:MODEL, "
+        "choose random, expert, explorer (ALFWorld), human, tiny:NAME, hf:NAME_OR_PATH, openai:MODEL, "
         + "".join(f"{name}, " for name in sorted({point.name for point in _plug_ins()} - set(KINDS)))
         + "or the folder of a checkpoint"
     )
@@ -182,6 +190,10 @@ def check_agent(spec: str) -> None:
         raise MissingExtraError(
             f"agent {spec!r} needs {', '.join(missing)}, which is not installed: pip install 'gtr-bench[{kind.extra}]'"
         )
+    if name == "tiny":
+        from gtr_agent.packaged import packaged_folder
+
+        packaged_folder(spec)
 
 
 def _check_folder(spec: str) -> None:
@@ -206,15 +218,15 @@ def _may_hold_agent(folder: Path) -> bool:
 def is_local_model(spec: str) -> bool:
     """Whether an agent runs a model in this process, whose libraries then speak up in the terminal."""
     name = spec.partition(":")[0]
-    return name == "hf" or (name not in KINDS and not _plug_ins(name) and Path(spec).is_dir())
+    return name in ("hf", "tiny") or (name not in KINDS and not _plug_ins(name) and Path(spec).is_dir())
 
 
 def load_agent(spec: str, options: AgentOptions | None = None) -> Policy:
     """Load an agent.
 
     Args:
-        spec: ``random``, ``expert``, ``explorer``, ``human``, ``hf:NAME_OR_PATH``, ``openai:MODEL``, a plugged-in kind,
-            or the folder of a checkpoint, a model or a training run (its newest checkpoint).
+        spec: ``random``, ``expert``, ``explorer``, ``human``, ``tiny:NAME``, ``hf:NAME_OR_PATH``, ``openai:MODEL``, a
+            plugged-in kind, or the folder of a checkpoint, a model or a training run (its newest checkpoint).
         options: how it is to play; the defaults if None.
 
     Raises:

@@ -43,8 +43,10 @@ def trained_in(spec: str) -> Ground | None:
     Raises:
         CheckpointError: the folder holds no agent, or its notes are damaged.
     """
+    from gtr_agent.packaged import is_packaged
+
     folder = Path(spec.removeprefix("hf:"))
-    if not folder.is_dir():
+    if not (is_packaged(spec) or folder.is_dir()):
         return None
     from gtr_agent.checkpoint import NOTES, find_agent, read_notes
 
