@@ -47,7 +47,7 @@ $(DEEPSPEED): $(STAMP)
 	$(PIP_INSTALL) -e '.[deepspeed]' || echo "DeepSpeed could not be installed: its tests will be skipped" >&2
 	@touch $(DEEPSPEED)
 
-quickstart: $(STAMP)  ## Train, evaluate and rank a tiny agent on this machine's CPU (about 10 minutes)
+quickstart: $(STAMP)  ## Train, evaluate and rank a tiny agent on this machine's CPU (less than 10 minutes)
 	$(BIN)/gtr-bench quickstart
 
 tiny-agents: $(ALFWORLD)  ## Make the packaged tiny agents anew (most of an hour on two cores)

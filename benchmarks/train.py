@@ -1,8 +1,8 @@
 """How fast training runs and where its time goes: environment steps per second of each method, and what each costs
 over plain PPO.
 
-    .venv/bin/python benchmarks/train.py --base runs/quickstart/warm-start
-    .venv/bin/python benchmarks/train.py --base runs/quickstart/warm-start --set ppo.epochs=4
+    .venv/bin/python benchmarks/train.py
+    .venv/bin/python benchmarks/train.py --set ppo.epochs=4
 
 The methods take turns, so that a busy machine slows all. The cost of GTR-Turbo (KL)'s teacher is also given as what its
 runs spend on it relative to all else that they do, in the very same updates: other runs' noise has no part in that.
@@ -36,6 +36,7 @@ from gtr_agent.model import choose_device
 from gtr_agent.shapes import shape_names
 from gtr_agent.train import train
 from gtr_envs.errors import GtrError
+from leaderboard.quickstart_plan import START
 
 METHODS = ("ppo", "gtr-turbo-kl", "gtr-turbo-sft", "gtr", "opd")
 WIDTH = 170
@@ -123,7 +124,7 @@ def compare_methods(arguments: argparse.Namespace, console: Console) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", help="a warm-started model's folder; a random one rambles")
+    parser.add_argument("--base", help="the warm start, by default tiny:points24; a random model rambles")
     parser.add_argument("--preset", help="by default tiny-points24; of a shape points24-qwen2.5-vl-7b")
     parser.add_argument("--updates", type=int, help="measured updates in each round, by default 2; of a shape 1")
     parser.add_argument("--rounds", type=int, default=2)
@@ -151,8 +152,9 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     command = parser()
     arguments = command.parse_args(words)
-    if (arguments.base is None) == (arguments.model_shape is None):
-        command.error("give either --base, a warm-started model's folder, or --model-shape")
+    if arguments.base is not None and arguments.model_shape is not None:
+        command.error("give either --base or --model-shape")
+    arguments.base = arguments.base or START
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)

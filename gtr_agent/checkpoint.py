@@ -140,7 +140,8 @@ def save_checkpoint(
     """
     assert actor.value_head is not None
     with new_folder(folder, before_naming) as partial:
-        actor.model.save_pretrained(partial)
+        # No embeddings are adapted; to find that out, PEFT would look for the base's configuration, also on the hub.
+        actor.model.save_pretrained(partial, save_embedding_layers=False)
         save_file(actor.value_head.state_dict(), partial / VALUE_HEAD)
         write_model_notes(partial, settings, settings.method, update, metrics, final=folder)
         if state is not None:

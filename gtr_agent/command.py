@@ -28,7 +28,11 @@ Overrides = Annotated[
 ]
 Init = Annotated[
     Path | None,
-    typer.Option("--init", help="The warm-started checkpoint to begin from; else the setting model.base."),
+    typer.Option(
+        "--init",
+        metavar="FOLDER|NAME",
+        help="The warm start to begin from: a folder, or a packaged one such as tiny:points24; else model.base.",
+    ),
 ]
 Resume = Annotated[
     Path | None, typer.Option("--resume", help="Go on with the run in this folder, as if it had never stopped.")
@@ -72,6 +76,12 @@ def run_train(
     settings = load_settings(preset, config, changed)
     for note in idle_notes(settings) if is_main_process() else ():
         print(note, file=sys.stderr)
+    if settings.model.base == "tiny" and settings.method != "sft" and is_main_process():
+        print(
+            "note: training begins from random weights; a warm start is --init tiny:points24 (or tiny:points24-search, "
+            "tiny:alfworld), or what gtr-bench sft makes",
+            file=sys.stderr,
+        )
     return _train(settings, out)
 
 
@@ -100,8 +110,6 @@ def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
     from gtr_envs.errors import CostCapError, EndpointError, GtrError, MissingReplyError, OutputError
 
     resumable = how_to_go_on(out)
-    if is_main_process():
-        say_precision(settings)
     try:
         return train(settings, out, resume)
     except (CostCapError, EndpointError, MissingReplyError) as error:  # raised while it trains: its folder is there
@@ -117,26 +125,6 @@ def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
         if isinstance(stop, Interrupted) and stop.number != signal.SIGINT:
             raise SystemExit(128 + stop.number) from stop  # what the shell says of a process that it ended
         raise
-
-
-def say_precision(settings: Settings) -> None:
-    """Say in which precision a run computes and why, on stderr; and where the one that was chosen is slow.
-
-    Raises:
-        SettingError: the device is not there.
-    """
-    from gtr_agent.model import choose_device
-    from gtr_agent.precision import describe_precision, is_fast_in_bfloat16
-
-    device = choose_device(settings.model.device)
-    wish = settings.model.precision
-    if wish == "auto":
-        print(f"precision: {describe_precision(device)}", file=sys.stderr)
-    elif wish == "bfloat16" and device == "cpu" and not is_fast_in_bfloat16(device):
-        print(
-            "note: bfloat16 is slow on this CPU, which has no AMX; model.precision=auto takes float32 here",
-            file=sys.stderr,
-        )
 
 
 def settings_rows() -> Iterator[tuple[str, str, str, str]]:

@@ -67,6 +67,14 @@ def describe_precision(device: str) -> str:
     return f"float32 ({capability} without AMX: bfloat16 would be no faster, on many such CPUs far slower)"
 
 
+def explain_precision(precision: Precision, device: str) -> str:
+    """What a run computes in and why, in words."""
+    if precision == resolve_precision("auto", device):
+        return describe_precision(device)
+    slow = precision == "bfloat16" and device == "cpu"
+    return f"{precision}, as asked for" + (" (slow: this CPU has no AMX; auto would take float32)" if slow else "")
+
+
 def device_name(device: str) -> str:
     """What a device is called by its maker."""
     return cpu_name() if device == "cpu" else torch.cuda.get_device_name()

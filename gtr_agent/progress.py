@@ -6,12 +6,15 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+OnRecord = Callable[[int, dict[str, float]], object]
 
 
 class RunLog:
@@ -23,10 +26,20 @@ class RunLog:
         file: where the records go; None for nowhere.
         shown: the metrics to show, by name, each with its format.
         quiet: show nothing, as in all processes of a run but one.
+        on_record: called with the step and its metrics after each record; None for nothing.
     """
 
-    def __init__(self, title: str, total: int, file: Path | None, shown: dict[str, str], quiet: bool = False) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        file: Path | None,
+        shown: dict[str, str],
+        quiet: bool = False,
+        on_record: OnRecord | None = None,
+    ) -> None:
         self.title = title
+        self.on_record = on_record
         self.total = total
         self.shown = shown
         self.latest: dict[str, float] = {}
@@ -64,6 +77,10 @@ class RunLog:
         """A line for people, above the bar."""
         self.console.print(text, style="bold yellow", soft_wrap=True, markup=False)
 
+    def note(self, text: str) -> None:
+        """A plain line for people, above the bar."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Write a record and show it."""
         self.latest.update(metrics)
@@ -77,6 +94,8 @@ class RunLog:
         if not self.console.is_terminal:
             elapsed = time.monotonic() - self.start
             self.console.print(f"{self.title} {step}/{self.total}  {text}  {elapsed:.0f} s", soft_wrap=True)
+        if self.on_record is not None:
+            self.on_record(step, metrics)
 
 
 class Clock:

@@ -18,7 +18,8 @@ from gtr_agent.imitation import Thoughts, chosen_turns, corrected_thoughts, teac
 from gtr_agent.methods import METHODS
 from gtr_agent.parallel import Workers, threads_for
 from gtr_agent.ppo import Update
-from gtr_agent.progress import Clock, RunLog
+from gtr_agent.precision import explain_precision
+from gtr_agent.progress import Clock, OnRecord, RunLog
 from gtr_agent.ranks import Ranks, named_lost_processes
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.run_folder import METRICS, checkpoint_folder, checkpoint_update, drop_old_checkpoints
@@ -54,6 +55,7 @@ class Run:
         resume: whether to go on with what is there.
         loaded: a model and its processor, in place of ``model.base``.
         ranks: the processes of the run; None for those that the launcher started.
+        on_record: called after each update with its number and its metrics, on the main process.
 
     Raises:
         GtrError: as :func:`gtr_agent.train.train`; a new folder is gone again then.
@@ -66,9 +68,11 @@ class Run:
         resume: bool = False,
         loaded: Loaded | None = None,
         ranks: Ranks | None = None,
+        on_record: OnRecord | None = None,
     ) -> None:
         self.ranks = ranks or Ranks(settings.model.device)
         self.out = out
+        self.on_record = on_record if self.ranks.is_main else None
         self.lock = RunLock(out)
         resumed = self.ranks.once(lambda: begin(settings, out, resume, self.lock))
         self.done = checkpoint_update(resumed) if resumed is not None else 0
@@ -155,8 +159,9 @@ class Run:
             closing.callback(self.trackers.close)
             file = self.out / METRICS if is_main else None
             self.log = closing.enter_context(
-                RunLog(settings.method, settings.ppo.updates, file, SHOWN, quiet=not is_main)
+                RunLog(settings.method, settings.ppo.updates, file, SHOWN, not is_main, self.on_record)
             )
+            self.log.note(f"precision: {explain_precision(self.actor.precision, self.actor.causal.device.type)}")
             self.stop = closing.enter_context(StopRequest(speaks=is_main))
             self._closing = closing.pop_all()
         return self

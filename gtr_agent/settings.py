@@ -37,7 +37,9 @@ class ModelSettings(Section):
     """The model and its adapter."""
 
     base: str = Field(
-        "tiny", description="a folder in the Hugging Face layout, a name on the hub, or 'tiny' to make the tiny model"
+        "tiny",
+        description="a folder in the Hugging Face layout, a name on the hub, a packaged agent such as tiny:points24, "
+        "or 'tiny' for the tiny model with random weights",
     )
     adapter: Literal["lora", "none"] = Field(
         "lora", description="warm start: train a LoRA adapter, or all weights ('none'); RL always trains an adapter"

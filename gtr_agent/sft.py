@@ -30,8 +30,8 @@ from gtr_agent.lora import add_lora, merge_lora
 from gtr_agent.model import autocast, choose_device, load_base
 from gtr_agent.monitor import look
 from gtr_agent.parallel import Workers, add_gradients, pieces, threads_for
-from gtr_agent.precision import resolve_precision
-from gtr_agent.progress import RunLog
+from gtr_agent.precision import explain_precision, resolve_precision
+from gtr_agent.progress import OnRecord, RunLog
 from gtr_agent.rollout import check_environment
 from gtr_agent.settings import Settings
 from gtr_agent.start import settle_precision
@@ -226,13 +226,14 @@ def learn(
             after(step + 1)
 
 
-def run_sft(settings: Settings, out: Path, resume: bool = False) -> Path:
+def run_sft(settings: Settings, out: Path, resume: bool = False, on_record: OnRecord | None = None) -> Path:
     """Warm-start a model and write it, with its processor, in the Hugging Face layout.
 
     Args:
         settings: the run's settings.
         out: a folder that does not exist yet, or is empty.
         resume: is refused: a warm start keeps nothing until it is done.
+        on_record: called with the step and its metrics each time that some are recorded.
 
     Returns:
         the folder.
@@ -276,7 +277,9 @@ def run_sft(settings: Settings, out: Path, resume: bool = False) -> Path:
                 log.record(step, look(actor, processor, settings, workers, settings.sft.eval_episodes))
 
         try:
-            with RunLog("warm start", settings.sft.steps, folder / "metrics.jsonl", shown) as log:
+            file = folder / "metrics.jsonl"
+            with RunLog("warm start", settings.sft.steps, file, shown, on_record=on_record) as log:
+                log.note(f"precision: {explain_precision(actor.precision, device)}")
                 learn(model, source.draw, settings, workers, log, after)
         finally:
             source.close()

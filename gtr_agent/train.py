@@ -17,7 +17,7 @@ import numpy as np
 
 from gtr_agent.diagnostics import diagnose, episode_keys
 from gtr_agent.experience import prepare
-from gtr_agent.progress import Clock
+from gtr_agent.progress import Clock, OnRecord
 from gtr_agent.ranks import Ranks
 from gtr_agent.rollout import Rollout, check_environment
 from gtr_agent.run import Run
@@ -29,7 +29,13 @@ from gtr_agent.start import Loaded, set_learning_rate, settle_precision
 from gtr_envs.episode import Episode
 
 
-def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | None = None) -> Path:
+def train(
+    settings: Settings,
+    out: Path,
+    resume: bool = False,
+    loaded: Loaded | None = None,
+    on_record: OnRecord | None = None,
+) -> Path:
     """Train an agent.
 
     Args:
@@ -40,6 +46,7 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
             that is finished stays as it is.
         loaded: a model and its processor to train instead of loading ``model.base``, as benchmarks do with random
             weights of a published shape. The checkpoints then name no base that can be loaded.
+        on_record: called after each update with its number and its metrics, on the main process.
 
     Returns:
         the last checkpoint's folder; for ``method="sft"`` the warm-started model's.
@@ -57,14 +64,14 @@ def train(settings: Settings, out: Path, resume: bool = False, loaded: Loaded | 
     """
     check_sharding(settings, resume)
     if settings.method == "sft":
-        return run_sft(settings, out, resume)
+        return run_sft(settings, out, resume, on_record)
     ranks = Ranks(settings.model.device)
     settings = ranks.once(lambda: settle_precision(settings, out if resume else None, ranks.on_cpu))
     # Other settings than the run's are named as such, before anything is tried with them.
     if resume and (last := ranks.once(lambda: finished_checkpoint(out, settings))) is not None:
         return last
     check_environment(settings)
-    with Run(settings, out, resume, loaded, ranks) as run:
+    with Run(settings, out, resume, loaded, ranks, on_record) as run:
         for number in range(run.done + 1, settings.ppo.updates + 1):
             clock = Clock()
             # Sharded weights are gathered for all that has no gradients; others are whole anyway.

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gtr_envs.errors import MissingExtraError
 from gtr_envs.protocol import Answer, AnswerStatus
 from gtr_envs.tasks import Task
 from gtr_envs.text_actions import TextActions
@@ -278,6 +279,9 @@ def play(
                 try:
                     seat.start(waiting.popleft())
                     seats.append(seat)
+                except MissingExtraError:  # every other episode would fail of it, too
+                    _close_failed(seat)
+                    raise
                 except Exception as error:
                     _close_failed(seat)
                     yield seat.episode(f"{type(error).__name__}: {error}")

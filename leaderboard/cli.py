@@ -79,10 +79,8 @@ def sft(
 
     settings = load_settings(preset, config, overrides or [])
     quiet_libraries()
-    from gtr_agent.command import say_precision
     from gtr_agent.sft import run_sft
 
-    say_precision(settings)
     made = run_sft(settings, out)
     print(f"warm-started model: {made}")
     print(f"go on with: gtr-bench train {_chosen(preset, config)}--init {made} --out runs/my-agent")
@@ -141,18 +139,21 @@ def quickstart(
     out: Annotated[Path, typer.Option("--out", help="The folder of everything that it makes.")] = Path(
         "runs/quickstart"
     ),
-    seed: Annotated[int, typer.Option(help="Of the model, the training and the evaluation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of training and evaluation, and of a start from scratch.")] = 0,
     budget: Annotated[
-        str, typer.Option(help="full (about 10 minutes on 2 cores) or toy (a test of the parts).")
+        str, typer.Option(help="full (less than 10 minutes on 2 cores) or toy (a test of the parts).")
     ] = "full",
     episodes: Annotated[int | None, typer.Option("--episodes", "-n", min=1, help="For each agent and split.")] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Make the warm start too, instead of taking the packaged one.")
+    ] = False,
 ) -> None:
-    """The whole job on a CPU: warm-start, train, evaluate, rank. The same command again goes on where it stopped."""
+    """The whole job on a CPU: train, evaluate, rank. The same command again goes on where it stopped."""
     require("scipy", "jinja2", "torch", "transformers", "peft")
     quiet_libraries()
     from leaderboard.quickstart import run_quickstart
 
-    run_quickstart(out, seed, budget, console(), episodes)
+    run_quickstart(out, seed, budget, console(), episodes, from_scratch)
 
 
 @app.command()

@@ -20,7 +20,7 @@ Agents = Annotated[
         "--agent",
         metavar="SPEC",
         help="random, expert (sees the whole state), explorer (ALFWorld: sees what an agent sees), human, "
-        "hf:NAME_OR_PATH, openai:MODEL, or a checkpoint's folder. Repeatable.",
+        "tiny:NAME (packaged), hf:NAME_OR_PATH, openai:MODEL, or a checkpoint's folder. Repeatable.",
     ),
 ]
 Envs = Annotated[
@@ -134,7 +134,7 @@ def eval_command(
     from leaderboard.agents import AgentOptions
     from leaderboard.evaluations import Plan, evaluate_agent, print_pooled, results_json
     from leaderboard.grounds import choose_grounds
-    from leaderboard.options import check_names
+    from leaderboard.options import check_engine, check_names
 
     how = AgentOptions(
         temperature=temperature,
@@ -156,6 +156,7 @@ def eval_command(
     grounds = choose_grounds(specs, env or [], split or [], shared | env_options(option or []))
     for ground in (ground for chosen in grounds.values() for ground in chosen):
         check_names(ground.env_id, ground.options)  # before a model takes minutes to load
+        check_engine(ground.env_id)
     terminal = console(stderr=json)
     plan = Plan(list(dict.fromkeys(seed or [0])), episodes, out, batch_size, name, teacher)
     results = [result for spec in specs for result in evaluate_agent(spec, how, grounds[spec], plan, terminal)]
@@ -205,12 +206,13 @@ def check_scores(specs: Sequence[str], record_scores: bool, teacher: Path | None
         SettingError: a teacher without --record-scores, or an agent that writes no tokens.
         CheckpointError: there is no such teacher.
     """
+    from gtr_agent.packaged import is_packaged
     from gtr_envs.errors import CheckpointError, SettingError
     from leaderboard.agents import KINDS, is_local_model
 
     if teacher is not None and not record_scores:
         raise SettingError(f"--teacher {teacher} scores tokens only with --record-scores; give both")
-    if teacher is not None and not teacher.is_dir():
+    if teacher is not None and not (is_packaged(teacher) or teacher.is_dir()):
         raise CheckpointError(f"--teacher {teacher} is no folder; choose that of a checkpoint or a training run")
     for spec in specs if record_scores else ():
         if spec.partition(":")[0] in KINDS and not is_local_model(spec):

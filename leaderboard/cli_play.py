@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def play_command(
     agent: Annotated[
-        str, typer.Option("--agent", metavar="SPEC", help="Whom to watch: random, expert, human, or as for eval.")
+        str,
+        typer.Option("--agent", metavar="SPEC", help="Whom to watch: tiny:points24, expert, human, or as for eval."),
     ],
     env: Annotated[
         str | None, typer.Option("--env", help="The environment's id; else the checkpoint's own, else Points24.")
@@ -46,13 +47,14 @@ def play_command(
     from leaderboard.agents import AgentOptions, load_agent
     from leaderboard.cli_eval import check_specs, env_options
     from leaderboard.grounds import choose_grounds
-    from leaderboard.options import check_names
+    from leaderboard.options import check_engine, check_names
     from leaderboard.play import moments, watch
 
     check_specs([agent], None)
     splits = [split] if split is not None else []
     ground = choose_grounds([agent], [env] if env else [], splits, env_options(option or []))[agent][0]
     check_names(ground.env_id, ground.options)
+    check_engine(ground.env_id)
     policy = load_agent(agent, AgentOptions(temperature=temperature, greedy=greedy, precision=precision))
     terminal = console()
     try:

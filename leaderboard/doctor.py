@@ -18,6 +18,7 @@ from leaderboard.doctor_checks import (
     check_disk,
     check_engine,
     check_fonts,
+    check_packaged,
     first_line,
     guarded,
     installed_version,
@@ -60,7 +61,8 @@ def check_all() -> list[Check]:
     checks = [check_python()]
     checks += [check_package(name, bounds, of) for of, names in PACKAGES.items() for name, bounds in names.items()]
     checks += check_engine_packages()
-    return [*checks, check_fonts(), check_cards(), check_device(), check_data(), check_engine(), *check_disk()]
+    checks += [check_fonts(), check_cards(), check_device(), check_packaged(), check_data(), check_engine()]
+    return [*checks, *check_disk()]
 
 
 def check_features(features: Sequence[str]) -> None:

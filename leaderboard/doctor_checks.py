@@ -130,6 +130,20 @@ def check_device() -> Check:
     return guarded("torch device", look, "agent", "pip install --force-reinstall torch")
 
 
+def check_packaged() -> Check:
+    """Whether the tiny agents that come with the package are whole."""
+    name, mend = "packaged agents", "pip install --force-reinstall gtr-bench (in a clone: git checkout gtr_agent)"
+
+    def look() -> Check:
+        from gtr_agent.packaged import packaged_folder, packaged_names
+
+        for agent in packaged_names():
+            packaged_folder(agent)
+        return Check(name, bool(packaged_names()), ", ".join(packaged_names()) or "none", "", "agent")
+
+    return guarded(name, look, "agent", mend)
+
+
 def check_data() -> Check:
     """Where the ALFWorld data set is, and whether its games can be read. Without it, generated rooms are played."""
     name, mend = "ALFWorld data", "run alfworld-download, or unset ALFWORLD_DATA to play generated rooms"

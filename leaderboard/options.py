@@ -44,6 +44,18 @@ def check_names(env_id: str, env_kwargs: Mapping[str, Any]) -> None:
             raise SettingError(f"{env_id} has no option {name!r}; its options: {allowed}")
 
 
+def check_engine(env_id: str) -> None:
+    """Make sure that an environment can be played here.
+
+    Raises:
+        MissingExtraError: a library that it needs is missing; the message says what to install.
+    """
+    if env_id == "gtr/ALFWorld-v0":
+        from gtr_envs.alfworld.engine import check_versions
+
+        check_versions()
+
+
 def normal_options(env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The options that differ from the environment's defaults, sorted by name.
 

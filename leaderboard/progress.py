@@ -17,8 +17,17 @@ LOG_LINES = 5
 
 
 def _standing(progress: Progress) -> str:
-    rate = f"{100 * progress.successes / progress.done:.1f}%" if progress.done else "–"
-    return f"success so far {rate}"
+    """Counts, and a rate only at the end: who fails soon is finished first, so that a rate would be too low by far."""
+    if progress.done == progress.total:
+        return f"{progress.successes} successful ({100 * progress.successes / progress.total:.1f}%)"
+    return f"{progress.successes} successful, {progress.total - progress.done} unfinished"
+
+
+def in_words(seconds: float) -> str:
+    """A length of time, for reading."""
+    whole = round(seconds)
+    minutes, hours = whole // 60, whole // 3600
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min" if minutes >= 2 else f"{whole} s"
 
 
 def time_left(progress: Progress, played: int, seconds: float) -> str:
@@ -32,10 +41,7 @@ def time_left(progress: Progress, played: int, seconds: float) -> str:
     rest = progress.total - progress.done
     if not rest or not played:
         return ""
-    left = round(seconds / played * rest)
-    minutes, hours = left // 60, left // 3600
-    words = f"{hours} h {minutes % 60} min" if hours else f"{minutes} min" if minutes >= 2 else f"{left} s"
-    return f", about {words} left"
+    return f", about {in_words(seconds / played * rest)} left"
 
 
 class _Log:
@@ -55,7 +61,7 @@ class _Log:
         if part > self.part:
             self.part = part
             left = time_left(progress, progress.done - self.first, time.perf_counter() - self.start)
-            line = f"{self.what}: {progress.done} of {progress.total} episodes, {_standing(progress)}{left}"
+            line = f"{self.what}: {progress.done} of {progress.total} episodes finished, {_standing(progress)}{left}"
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -129,7 +129,7 @@ def test_options_that_are_mentioned_alone_exist(option: str) -> None:
     assert option in known
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^|`)make ([a-z]+)", "\n".join(TEXTS.values()), re.M))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:^|`)make ([a-z-]+)", "\n".join(TEXTS.values()), re.M))))
 def test_targets_of_make_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 

@@ -126,7 +126,6 @@ def test_a_meter_tells_reading_a_prompt_from_writing(parts: Any, monkeypatch: py
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give either --base"),
         (["--base", "x", "--model-shape", "tiny"], "give either --base"),
         (["--model-shape", "tiny", "--set", "ppo.nothing=1"], "unknown setting ppo.nothing"),
         (["--model-shape", "tiny", "--set", "seed.x=1"], "'seed.x=1' is not of the form"),

@@ -62,6 +62,13 @@ MISTAKES = {
     "no episodes": (["eval", "--agent", "random", "-n", "0"], "choose 1 to"),
     "not a number": (["eval", "--agent", "random", "-n", "many"], "--episodes"),
     "no temperature": (["eval", "--agent", "random", "--temperature", "0"], "--greedy"),
+    "no such precision": (["eval", "--agent", "random", "--precision", "half"], "'float32', 'bfloat16'"),
+    "no such packaged agent": (["eval", "--agent", "tiny:poker"], "there are: tiny:alfworld, tiny:points24"),
+    "no packaged agent named": (["play", "--agent", "tiny"], "write tiny:NAME"),
+    "no such packaged start": (
+        ["train", "--preset", "tiny-points24", "--init", "tiny:poker", "--out", "run"],
+        "no packaged agent 'tiny:poker'; there are: tiny:alfworld",
+    ),
     "bad name": (["eval", "--agent", "random", "--name", "../x"], "--name"),
     "unknown option": (["eval", "--agent", "random", "--fast"], "--fast"),
     "unknown command": (["dance"], "dance"),

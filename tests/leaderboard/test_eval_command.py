@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from leaderboard import evaluations
 from leaderboard.cli import main
 from leaderboard.evaluate import Progress
-from leaderboard.progress import time_left
+from leaderboard.progress import evaluation_progress, time_left
 from leaderboard.scores import SCORES, read_scores, scores_of_episode
 from leaderboard.summary import find_results, load_result
 
@@ -238,6 +240,17 @@ def test_what_was_spent_is_kept_and_told_when_resumed(
     total = re.search(r"used in all attempts: calls (\d+), cost ([\d.]+)", capsys.readouterr().out)
     assert total is not None
     assert int(total[1]) == 4 + policies[0].calls
+
+
+def test_progress_counts_and_gives_a_rate_only_at_the_end() -> None:
+    """Episodes that fail soon are finished first: a rate among those would be too low."""
+    console = Console(file=StringIO(), width=200)
+    with evaluation_progress(console, "it") as report:
+        for progress in (Progress(0, 0, 5), Progress(2, 0, 5), Progress(5, 3, 5)):
+            report(progress)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].startswith("it: 2 of 5 episodes finished, 0 successful, 3 unfinished")
+    assert lines[1] == "it: 5 of 5 episodes finished, 3 successful (60.0%)"
 
 
 def test_time_left() -> None:

@@ -14,10 +14,13 @@ import pytest
 from rich.console import Console
 
 from gtr_agent.config import load_settings
+from gtr_agent.packaged import packaged_folder
 from gtr_envs.errors import CheckpointError, OutputExistsError
 from leaderboard.agents import describe_agent, load_agent
 from leaderboard.cli import main
-from leaderboard.quickstart import BUDGETS, PRESET, STATE, Stages, finished_stages, train_agents
+from leaderboard.quickstart import train_agents
+from leaderboard.quickstart_plan import BUDGETS, PRESET, START, Plan
+from leaderboard.stages import STATE, Stages, finished_stages
 from leaderboard.table import parse_csv
 from tests.processes import ForkedCommand, run_command
 
@@ -45,7 +48,7 @@ def test_the_quickstart_ranks_four_agents_on_three_kinds_of_hands(finished: Path
     by_agent = {row.agent: row for row in rows}
     assert by_agent["expert"].success_rate == 1.0
     assert (by_agent["gtr-turbo-kl"].method, by_agent["warm-start"].method) == ("gtr-turbo-kl", "sft")
-    assert by_agent["gtr-turbo-kl"].base_model == "warm-start"
+    assert by_agent["gtr-turbo-kl"].base_model == START
     assert (by_agent["warm-start"].tokens_out or 0) > 0
     page = (finished / "site" / "agents" / "gtr-turbo-kl.html").read_text("utf-8")
     assert "<img" in page
@@ -55,14 +58,39 @@ def test_the_quickstart_ranks_four_agents_on_three_kinds_of_hands(finished: Path
 
 def test_the_quickstart_ends_with_the_table_and_what_next(finished: Path) -> None:
     printed = (finished.parent / "printed.txt").read_text("utf-8")
-    for part in ("1/5", "5/5", "held-out", "on the same hands", "gtr-bench eval --agent", "gtr-bench train --preset"):
+    for part in ("held-out", "on the same hands", "gtr-bench eval --agent", "gtr-bench train --preset"):
         assert part in printed
+    assert f"--init {START}" in printed
+
+
+def test_it_says_what_it_is_about_to_do_and_how_long_that_takes(finished: Path) -> None:
+    printed = (finished.parent / "printed.txt").read_text("utf-8")
+    plan, _, rest = printed.partition("Training with GTR-Turbo")
+    for part in (
+        "cores, in ",
+        f"start        {START}",
+        "2 updates of 16 turns",
+        "2 episodes each",
+        "the first step",
+    ):
+        assert part in plan
+    assert rest.count("so training should take") == 1
+
+
+def test_from_scratch_the_start_is_made_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    start, agent = train_agents(
+        Stages(out, {"seed": 3, "start": "scratch"}), Plan(3, BUDGETS["toy"], True, 2, Console())
+    )
+    assert (start, agent.parents[1]) == (str(out / "warm-start"), out / "gtr-turbo-kl")
+    assert load_agent(start).meta["base_model"] == str(out / "tiny")
+    assert capsys.readouterr().out.count("\nWarm start on") == 1
 
 
 def test_the_same_command_again_finds_everything_done(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     assert main(["quickstart", "--budget", "toy", "--out", str(finished)]) == 0
-    assert capsys.readouterr().out.count("(done before)") == 3
+    assert capsys.readouterr().out.count("(done before)") == 1
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
@@ -73,7 +101,7 @@ def test_an_interrupted_training_is_gone_on_with(finished: Path, capsys: pytest.
     del state["done"]["gtr-turbo-kl"]
     (finished / STATE).write_text(json.dumps(state))
     shutil.rmtree(second)
-    train_agents(Stages(finished, state["settings"]), 0, BUDGETS["toy"], Console())
+    train_agents(Stages(finished, state["settings"]), Plan(0, BUDGETS["toy"], False, 2, Console()))
     assert "anew" not in capsys.readouterr().out
     assert first.stat().st_mtime_ns == written, "the first update is not done again"
     assert (second / "adapter_model.safetensors").read_bytes() == weights
@@ -82,6 +110,12 @@ def test_an_interrupted_training_is_gone_on_with(finished: Path, capsys: pytest.
 def test_another_quickstart_does_not_overwrite_it(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", "--budget", "toy", "--out", str(finished), "--seed", "5"]) == 2
     assert "seed is 0 there and 5 now; choose another --out" in capsys.readouterr().err
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    assert main(["quickstart", "--budget", "toy", "--out", str(finished), "--from-scratch"]) == 2
+    error = capsys.readouterr().err
+    assert f"start is '{START}' there and 'scratch' now; choose another --out" in error
+    assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
 def test_a_trained_agent_is_known_by_its_weights(finished: Path) -> None:
@@ -96,9 +130,9 @@ def test_a_trained_agent_is_known_by_its_weights(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "no weights"])
-def test_a_damaged_checkpoint_is_named(finished: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     if damage != "empty":
-        for file in (finished / "warm-start").iterdir():
+        for file in packaged_folder(START).iterdir():
             (tmp_path / file.name).write_bytes(file.read_bytes())
         weights = tmp_path / "model.safetensors"
         content = weights.read_bytes()
@@ -125,7 +159,7 @@ def interrupted(process: ForkedCommand) -> str:
 
 def test_ctrl_c_while_training_leaves_whole_files(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = ForkedCommand("leaderboard.cli", ["quickstart", "--budget", "toy", "--out", out])
+    process = ForkedCommand("leaderboard.cli", ["quickstart", "--budget", "toy", "--from-scratch", "--out", out])
     while not (out / STATE).is_file() or "tiny" not in json.loads((out / STATE).read_text())["done"]:
         assert process.poll() is None
         time.sleep(0.05)
