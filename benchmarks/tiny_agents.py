@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from gtr_agent.checkpoint import NOTES, read_notes
-from gtr_agent.files import write_json, write_manifest
+from gtr_agent.files import new_folder, remove_folder, write_json, write_manifest
 from gtr_agent.model import load_whole
 from gtr_agent.packaged import FOLDER, PREFIX
 from gtr_agent.precision import cpu_name
@@ -65,15 +65,16 @@ It is there to try the pipeline, and to begin training from.
 
 ## How it was made
 
-    {command}
+    {command} --out runs/start
 
 at commit {commit}, in {minutes:.0f} minutes on {cores} cores ({cpu}); then the weights were rounded to half precision.
 `make tiny-agents` does all of it.
 
 ## What it scores
 
-By `gtr-bench eval --agent {name}` (sampled) and the same with `--greedy` (likeliest tokens): {episodes} episodes a
-split, evaluation seed 0, float32, 95% intervals. One training seed: another would give another agent.
+By `gtr-bench eval --agent {name} --precision float32` (sampled) and the same with `--greedy`
+(likeliest tokens): {episodes} episodes a split, evaluation seed 0, 95% intervals. One training seed: another would
+give another agent.
 
 | split | success, sampled | success, likeliest tokens | {skill} |
 |---|---|---|---|
@@ -108,9 +109,16 @@ def make(name: str, work: Path) -> Path:
     }
     notes = read_notes(folder) | {"made": made, "scores": {"sampled": scores[0], "greedy": scores[1]}}
     write_json(folder / NOTES, notes)
-    (folder / "README.md").write_text(card(name, plan, folder, notes), encoding="utf-8")
-    write_manifest(folder)
+    finish(name, folder)
     return folder
+
+
+def finish(name: str, folder: Path) -> None:
+    """Write the card from the notes, and the manifest."""
+    (folder / "README.md").write_text(card(name, PLANS[name], folder, read_notes(folder)), encoding="utf-8")
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    write_manifest(folder)
 
 
 def halved(source: Path, out: Path) -> Path:
@@ -190,8 +198,9 @@ def main() -> None:
     for name in chosen.names or PLANS:
         with tempfile.TemporaryDirectory() as work:
             folder = make(name, Path(work))
-            shutil.rmtree(chosen.out / name, ignore_errors=True)
-            shutil.copytree(folder, chosen.out / name)
+            remove_folder(chosen.out / name)
+            with new_folder(chosen.out / name) as partial:
+                shutil.copytree(folder, partial, dirs_exist_ok=True)
         print((chosen.out / name / "README.md").read_text(encoding="utf-8"))
 
 

@@ -154,7 +154,10 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = command.parse_args(words)
     if arguments.base is not None and arguments.model_shape is not None:
         command.error("give either --base or --model-shape")
-    arguments.base = arguments.base or START
+    if arguments.base is None and arguments.model_shape is None:
+        if arguments.preset not in (None, "tiny-points24"):
+            command.error(f"name the warm start for --preset {arguments.preset} with --base")
+        arguments.base = START
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)

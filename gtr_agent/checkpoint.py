@@ -51,6 +51,7 @@ def write_model_notes(
     update: int,
     metrics: dict[str, float],
     final: Path | None = None,
+    base_digest: str | None = None,
 ) -> None:
     """Write ``gtr_bench.json`` and the model card into a folder.
 
@@ -61,13 +62,14 @@ def write_model_notes(
         update: steps of a warm start, or updates of reinforcement learning.
         metrics: the latest figures.
         final: the name under which the folder will stand, if not yet its own.
+        base_digest: of a packaged base, as it was loaded.
     """
     notes = {
         "version": gtr_envs.__version__,
         "method": method,
         "base_model": settings.model.base,
         "base_model_relative": relative_base(settings.model.base, final or folder),
-        "base_digest": packaged_digest(settings.model.base),
+        "base_digest": base_digest,
         "update": update,
         "env_id": settings.env.id,
         "env_options": settings.env.options,
@@ -143,7 +145,8 @@ def save_checkpoint(
         # No embeddings are adapted; to find that out, PEFT would look for the base's configuration, also on the hub.
         actor.model.save_pretrained(partial, save_embedding_layers=False)
         save_file(actor.value_head.state_dict(), partial / VALUE_HEAD)
-        write_model_notes(partial, settings, settings.method, update, metrics, final=folder)
+        digest = getattr(actor.causal, "packaged_digest", None)
+        write_model_notes(partial, settings, settings.method, update, metrics, folder, digest)
         if state is not None:
             write_state(state_folder(partial), state)
         write_manifest(partial)
@@ -251,7 +254,7 @@ def check_packaged_base(folder: Path, base: str) -> None:
     if trained is not None and trained != here:
         raise CheckpointError(
             f"{folder} was trained from {base} of gtr-bench {notes.get('version')} (digest {trained}), and that of "
-            f"this gtr-bench is another one ({here}); install that version, or train again"
+            f"this gtr-bench is another one ({here}); take that version or commit, or train again"
         )
 
 

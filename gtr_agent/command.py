@@ -77,9 +77,9 @@ def run_train(
     for note in idle_notes(settings) if is_main_process() else ():
         print(note, file=sys.stderr)
     if settings.model.base == "tiny" and settings.method != "sft" and is_main_process():
+        start = "tiny:alfworld" if settings.env.id.startswith("gtr/ALFWorld") else "tiny:points24"
         print(
-            "note: training begins from random weights; a warm start is --init tiny:points24 (or tiny:points24-search, "
-            "tiny:alfworld), or what gtr-bench sft makes",
+            f"note: training begins from random weights; a warm start is --init {start}, or what gtr-bench sft makes",
             file=sys.stderr,
         )
     return _train(settings, out)

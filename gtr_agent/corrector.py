@@ -19,6 +19,7 @@ import numpy as np
 
 from gtr_agent.corrector_prompt import correction_prompt
 from gtr_agent.endpoint import Endpoint
+from gtr_agent.precision import Wish
 from gtr_agent.settings import CorrectorSettings, EnvSettings
 from gtr_envs.episode import Policy, Request
 from gtr_envs.errors import SettingError
@@ -252,6 +253,7 @@ def make_corrector(
     thoughts: ThoughtStyle = "chain",
     processes: int = 1,
     device: str = "auto",
+    precision: Wish = "auto",
 ) -> Corrector:
     """The corrector that the settings name.
 
@@ -262,6 +264,7 @@ def make_corrector(
         thoughts: how a solver thinks aloud; as the agent learned it in its warm start.
         processes: how many processes the run has; each may spend its share of ``max_cost``.
         device: where a checkpoint goes.
+        precision: in which a checkpoint computes, as the run does.
 
     Raises:
         SettingError: settings that do not go together, or no key for the endpoint.
@@ -283,7 +286,9 @@ def make_corrector(
 
         greedy = settings.temperature == 0
         temperature = None if greedy else settings.temperature
-        return PolicyCorrector(load_policy(settings.model, temperature=temperature, greedy=greedy, device=device))
+        return PolicyCorrector(
+            load_policy(settings.model, temperature=temperature, greedy=greedy, precision=precision, device=device)
+        )
     return EndpointCorrector(
         Endpoint(
             settings.model,

@@ -56,6 +56,7 @@ def export_teacher(agent: Path, out: Path, form: Form = "adapter", rank: int | N
         if form == "weights":
             processor: Any = load_processor(choice.base)
             processor.save_pretrained(folder)
-        write_model_notes(folder, settings, settings.method, checkpoint_update(checkpoint), {}, final=out)
+        update, digest = checkpoint_update(checkpoint), getattr(model, "packaged_digest", None)
+        write_model_notes(folder, settings, settings.method, update, {}, out, digest)
 
     return save_teacher(teacher, out, form, rank, add_files)

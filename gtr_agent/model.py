@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from gtr_agent.hub import hub_or_cache, is_on_hub
-from gtr_agent.packaged import located
+from gtr_agent.packaged import located, packaged_digest
 from gtr_agent.precision import Precision, resolve_precision
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, MissingExtraError, SettingError
@@ -107,6 +107,7 @@ def load_model(
             f"the weights in {path} are damaged or of another model: {len(missing)} are missing, such as {missing[0]}"
         )
     model.name_or_path = str(path)  # what an adapter will name as its base
+    model.packaged_digest = packaged_digest(path)  # now: the package may be changed while this runs
     return model.to(device).eval()
 
 

@@ -8,6 +8,7 @@ bfloat16 instructions alone the same time, and without either some twenty times 
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 from typing import Literal
@@ -38,7 +39,7 @@ def resolve_precision(wish: Wish, device: str) -> Precision:
     if wish == "bfloat16" and device != "cpu" and not is_fast_in_bfloat16(device):
         raise SettingError(
             f"precision 'bfloat16': {device_name(device)} does not compute in it; choose float32, or auto for the "
-            "machine's own"
+            "machine's own (a run that was begun in it can be resumed only where it is computed)"
         )
     return wish
 
@@ -52,8 +53,9 @@ def is_fast_in_bfloat16(device: str) -> bool:
 
 def has_amx() -> bool:
     """Whether torch's products use a CPU's AMX units; not where ``ONEDNN_MAX_CPU_ISA`` keeps oneDNN from them."""
-    # The first says what the CPU has, the second what oneDNN was left with; torch 2.8 has no public names for them.
-    return bool(torch.cpu._is_amx_tile_supported()) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    allowed = limit in ("", "ALL", "DEFAULT") or "AMX" in limit
+    return allowed and bool(torch.cpu._is_amx_tile_supported())  # torch 2.8 has no public name for it
 
 
 def describe_precision(device: str) -> str:
@@ -72,7 +74,9 @@ def explain_precision(precision: Precision, device: str) -> str:
     if precision == resolve_precision("auto", device):
         return describe_precision(device)
     slow = precision == "bfloat16" and device == "cpu"
-    return f"{precision}, as asked for" + (" (slow: this CPU has no AMX; auto would take float32)" if slow else "")
+    return f"{precision}, as the settings say" + (
+        " (slow: this CPU has no AMX; auto would take float32)" if slow else ""
+    )
 
 
 def device_name(device: str) -> str:

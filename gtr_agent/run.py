@@ -143,6 +143,7 @@ class Run:
                 settings.sft.thoughts,
                 self.ranks.count,
                 settings.model.device,
+                self.actor.precision,
             )
         self.thoughts = Thoughts(settings.imitation) if self.terms.imitates else None
 

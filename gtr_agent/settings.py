@@ -181,7 +181,9 @@ class GuidanceSettings(Section):
     place: Literal["reward", "advantage"] = Field(
         "reward", description="where the KL enters: the reward (Algorithm 2), or the advantage (Eq. 6)"
     )
-    teacher: str = Field("", description="opd: the folder or the hub's name of the model to distil from")
+    teacher: str = Field(
+        "", description="opd: the model to distil from, a folder, a name on the hub or a packaged agent's"
+    )
 
 
 class ImitationSettings(Section):
@@ -203,7 +205,7 @@ class CorrectorSettings(Section):
     kind: Literal["solver", "endpoint", "checkpoint"] = Field(
         "solver", description="the environment's own expert, an OpenAI-compatible endpoint, or a local checkpoint"
     )
-    model: str = Field("", description="the endpoint's model, or the checkpoint's folder")
+    model: str = Field("", description="the endpoint's model, or the checkpoint's folder or packaged name")
     base_url: str = Field("", description="of the endpoint; empty for OPENAI_BASE_URL")
     cache: str = Field("", description="folder of the answers already paid for; empty for the run's own folder")
     offline: bool = Field(False, description="answer from the cache alone, as when a run is repeated")
@@ -270,7 +272,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _method_has_what_it_needs(self) -> Settings:
         if self.method == "opd" and not self.guidance.teacher:
-            raise ValueError("method='opd' distils a teacher; set guidance.teacher to its folder or hub name")
+            raise ValueError("method='opd' distils a teacher; set guidance.teacher to its folder or name")
         if self.method == "gtr" and self.corrector.kind != "solver" and not self.corrector.model:
             raise ValueError(f"corrector.kind={self.corrector.kind!r} needs corrector.model")
         return self

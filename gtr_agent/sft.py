@@ -256,6 +256,7 @@ def run_sft(settings: Settings, out: Path, resume: bool = False, on_record: OnRe
     with new_folder(out) as folder:
         device = choose_device(settings.model.device)
         model, processor = load_base(settings, device)
+        digest = getattr(model, "packaged_digest", None)
         (folder / "config.toml").write_text(settings_to_toml(settings), encoding="utf-8")
         if settings.model.adapter == "lora":
             model = add_lora(model, settings.model, settings.seed)
@@ -288,5 +289,7 @@ def run_sft(settings: Settings, out: Path, resume: bool = False, on_record: OnRe
             model = merge_lora(model)
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
-        write_model_notes(folder, settings, method="sft", update=settings.sft.steps, metrics=log.latest, final=out)
+        write_model_notes(
+            folder, settings, method="sft", update=settings.sft.steps, metrics=log.latest, final=out, base_digest=digest
+        )
     return out

@@ -95,8 +95,8 @@ def settle_precision(settings: Settings, resumed: Path | None = None, on_cpu: bo
         CheckpointError: there is no run to go on with.
     """
     wish = settings.model.precision
-    if resumed is not None and wish == "auto":
-        wish = read_settings(resumed).model.precision
+    if resumed is not None:  # whether it can be computed here is seen when there is something to compute
+        return with_model(settings, precision=read_settings(resumed).model.precision) if wish == "auto" else settings
     device = "cpu" if on_cpu and settings.model.device == "auto" else choose_device(settings.model.device)
     return with_model(settings, precision=resolve_precision(wish, device))
 

@@ -112,5 +112,6 @@ def with_scores(policy: Any, teacher: Path | None) -> ScoringPolicy:
     """
     if teacher is None:
         return ScoringPolicy(policy)
-    # At the agent's temperature: the distribution that it drew from is the one to be compared.
-    return ScoringPolicy(policy, load_policy(teacher, temperature=policy.actor.temperature))
+    # At the agent's temperature and precision: the distribution that it drew from is the one to be compared.
+    actor = policy.actor
+    return ScoringPolicy(policy, load_policy(teacher, temperature=actor.temperature, precision=actor.precision))

@@ -105,5 +105,5 @@ def describe_agent(spec: str, policy: Policy, *, name: str | None = None) -> Age
         fingerprint=weights,
         temperature=None if temperature is None else float(temperature),
         max_new_tokens=None if limit is None else int(limit),
-        precision=meta.get("precision"),
+        precision=None if meta.get("precision") is None else str(meta["precision"]).removeprefix("torch."),
     )

@@ -105,7 +105,8 @@ def eval_command(
     teacher: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=MODELS, help="With --record-scores: a checkpoint that scores the same tokens beside it."
+            rich_help_panel=MODELS,
+            help="With --record-scores: a checkpoint, or a packaged agent, that scores the same tokens.",
         ),
     ] = None,
     base_url: Annotated[
@@ -213,7 +214,9 @@ def check_scores(specs: Sequence[str], record_scores: bool, teacher: Path | None
     if teacher is not None and not record_scores:
         raise SettingError(f"--teacher {teacher} scores tokens only with --record-scores; give both")
     if teacher is not None and not (is_packaged(teacher) or teacher.is_dir()):
-        raise CheckpointError(f"--teacher {teacher} is no folder; choose that of a checkpoint or a training run")
+        raise CheckpointError(
+            f"--teacher {teacher} is no folder; choose that of a checkpoint or a run, or a packaged agent's name"
+        )
     for spec in specs if record_scores else ():
         if spec.partition(":")[0] in KINDS and not is_local_model(spec):
             raise SettingError(f"--record-scores with --agent {spec}, which tells no log-probs; leave one of them out")

@@ -44,8 +44,9 @@ def play_command(
     pictures: Annotated[bool, typer.Option(help="Draw the frames where the terminal has colours.")] = True,
 ) -> None:
     """Watch an agent play, turn by turn. Nothing is recorded; gtr-bench eval does that."""
-    from leaderboard.agents import AgentOptions, load_agent
+    from leaderboard.agents import AgentOptions
     from leaderboard.cli_eval import check_specs, env_options
+    from leaderboard.evaluations import load_noted
     from leaderboard.grounds import choose_grounds
     from leaderboard.options import check_engine, check_names
     from leaderboard.play import moments, watch
@@ -55,7 +56,7 @@ def play_command(
     ground = choose_grounds([agent], [env] if env else [], splits, env_options(option or []))[agent][0]
     check_names(ground.env_id, ground.options)
     check_engine(ground.env_id)
-    policy = load_agent(agent, AgentOptions(temperature=temperature, greedy=greedy, precision=precision))
+    policy = load_noted(agent, AgentOptions(temperature=temperature, greedy=greedy, precision=precision))
     terminal = console()
     try:
         found = moments(policy, ground.env_id, ground.options, seed, episodes)

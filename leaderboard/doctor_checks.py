@@ -125,6 +125,8 @@ def check_device() -> Check:
         torch.ones(2, device=device).sum().item()
         place = device_name(device) if gpu else f"{device_name(device)} (no GPU that torch can use)"
         found = f"{device}, {place}; model.precision=auto is {describe_precision(device)}"
+        if gpu:
+            found += f"; on the CPU ({device_name('cpu')}) {describe_precision('cpu')}"
         return Check("torch device", True, found, "", "agent")
 
     return guarded("torch device", look, "agent", "pip install --force-reinstall torch")
@@ -132,14 +134,18 @@ def check_device() -> Check:
 
 def check_packaged() -> Check:
     """Whether the tiny agents that come with the package are whole."""
-    name, mend = "packaged agents", "pip install --force-reinstall gtr-bench (in a clone: git checkout gtr_agent)"
+    name, mend = (
+        "packaged agents",
+        "pip install --force-reinstall gtr-bench (in a clone: git checkout gtr_agent/tiny_agents)",
+    )
 
     def look() -> Check:
         from gtr_agent.packaged import packaged_folder, packaged_names
 
         for agent in packaged_names():
             packaged_folder(agent)
-        return Check(name, bool(packaged_names()), ", ".join(packaged_names()) or "none", "", "agent")
+        names = packaged_names()
+        return Check(name, bool(names), ", ".join(names) or "none", "" if names else mend, "agent")
 
     return guarded(name, look, "agent", mend)
 

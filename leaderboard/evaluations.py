@@ -102,12 +102,18 @@ def evaluate_agent(
     return results
 
 
-def _load(spec: str, how: AgentOptions, plan: Plan) -> Policy:
+def load_noted(spec: str, how: AgentOptions) -> Policy:
+    """Load an agent, with a note where it plays in another precision than it was trained in."""
     policy = load_agent(spec, how)
     meta = getattr(policy, "meta", {})
     own, trained = meta.get("precision"), meta.get("trained_precision")
     if how.precision == "auto" and trained not in (None, own):
         note(f"{spec} was trained in {trained} and plays in {own}, this machine's own; --precision {trained} keeps it")
+    return policy
+
+
+def _load(spec: str, how: AgentOptions, plan: Plan) -> Policy:
+    policy = load_noted(spec, how)
     if not how.record_scores or not is_local_model(spec):
         return policy
     from gtr_agent.token_scores import with_scores
@@ -190,7 +196,13 @@ def results_json(results: Sequence[Result]) -> str:
 
 def _result_json(result: Result) -> dict[str, Any]:
     meta = result.meta
-    return {"folder": str(result.folder), "temperature": meta.temperature, "spec": meta.spec, **result.to_json()}
+    return {
+        "folder": str(result.folder),
+        "temperature": meta.temperature,
+        "precision": meta.precision,
+        "spec": meta.spec,
+        **result.to_json(),
+    }
 
 
 def _place(meta: RunMeta) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtr_envs.episode import Episode, Policy, Seat, Turn, episode_seeds
-from gtr_envs.errors import OutputExistsError
+from gtr_envs.errors import MissingExtraError, OutputExistsError
 from gtr_envs.protocol import AnswerStatus
 from gtr_envs.text_actions import make_text_env
 from leaderboard.half_blocks import half_blocks, has_pictures
@@ -69,6 +69,8 @@ def moments(policy: Policy, env_id: str, env_kwargs: Mapping[str, Any], seed: in
             yield Moment(number, episode_seed, NO_FRAME, "", None, None, 0.0)
             try:
                 seat.start(episode_seed)
+            except MissingExtraError:
+                raise
             except Exception as failure:
                 error = failure
             while error is None and not seat.done:

@@ -25,9 +25,10 @@ def _standing(progress: Progress) -> str:
 
 def in_words(seconds: float) -> str:
     """A length of time, for reading."""
-    whole = round(seconds)
-    minutes, hours = whole // 60, whole // 3600
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min" if minutes >= 2 else f"{whole} s"
+    minutes = round(seconds / 60)
+    if seconds < 120:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def time_left(progress: Progress, played: int, seconds: float) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtr_envs.errors import CheckpointError, SettingError
-from leaderboard.agents import describe_agent, load_agent
+from leaderboard.agents import AgentOptions, describe_agent, load_agent
 from leaderboard.cli_parts import print_table
 from leaderboard.evaluate import evaluate
 from leaderboard.progress import evaluation_progress, in_words
@@ -23,7 +23,7 @@ from leaderboard.provenance import package_version
 from leaderboard.quickstart_plan import BUDGETS, PRESET, SPLITS, START, Plan
 from leaderboard.records import locked
 from leaderboard.site import write_site
-from leaderboard.stages import SCRATCH, Stages, finished_stages
+from leaderboard.stages import SCRATCH, Stages, finished_stages, kept_precision
 from leaderboard.standings import compare, standings, standings_table
 from leaderboard.summary import Result
 from leaderboard.table import write_csv
@@ -74,14 +74,12 @@ def train_agents(stages: Stages, plan: Plan) -> tuple[str, Path]:
     return start, stage(f"Training with GTR-Turbo (KL) from {start}", TRAINED, begin, go_on)
 
 
-def evaluate_agents(
-    specs: Sequence[tuple[str, str]], out: Path, seed: int, n_episodes: int, terminal: Console
-) -> list[Result]:
+def evaluate_agents(specs: Sequence[tuple[str, str]], out: Path, plan: Plan, terminal: Console) -> list[Result]:
     """Evaluate agents, given as (name, spec), on every split; returns the evaluations in that order."""
-    terminal.print(f"\nEvaluation on hands that training never saw, {n_episodes} a split", style="bold")
+    plan.say(f"\nEvaluation on hands that training never saw, {plan.n_episodes} a split", "bold")
     results = []
     for name, spec in specs:
-        policy = load_agent(spec)
+        policy = load_agent(spec, AgentOptions(precision=plan.precision))
         card = describe_agent(spec, policy, name=name)
         for split in SPLITS:
             with evaluation_progress(terminal, f"{name}, {split} hands") as report:
@@ -91,8 +89,8 @@ def evaluate_agents(
                         ENV_ID,
                         {"split": split},
                         agent=card,
-                        seed=seed,
-                        n_episodes=n_episodes,
+                        seed=plan.seed,
+                        n_episodes=plan.n_episodes,
                         out_dir=out,
                         batch_size=BATCH_SIZE,
                         on_progress=report,
@@ -161,7 +159,9 @@ def run_quickstart(
     if budget_name not in BUDGETS:
         raise SettingError(f"unknown budget {budget_name!r}; choose one of {', '.join(BUDGETS)}")
     begun = time.perf_counter()
-    plan = Plan(seed, BUDGETS[budget_name], from_scratch, n_episodes or BUDGETS[budget_name].n_episodes, terminal)
+    budget = BUDGETS[budget_name]
+    episodes = n_episodes or budget.n_episodes
+    plan = Plan(seed, budget, from_scratch, episodes, terminal, kept_precision(out))
     settings = {
         "seed": seed,
         "budget": budget_name,
@@ -171,9 +171,9 @@ def run_quickstart(
     finished_stages(out, settings)  # before the lock leaves a file in a folder that is not ours
     plan.announce()
     with locked(out):
-        start, agent = train_agents(Stages(out, settings), plan)
+        start, agent = train_agents(Stages(out, settings, plan.precision), plan)
         specs = [("random", "random"), ("expert", "expert"), (WARM_START, start), (TRAINED, str(agent))]
-        results = evaluate_agents(specs, out / "results", seed, plan.n_episodes, terminal)
+        results = evaluate_agents(specs, out / "results", plan, terminal)
         plan.say("\nLeaderboard and pages", "bold")
         write_csv(out / "leaderboard.csv", results)
         page = write_site(out / "site", results, runs=[out], replays=True)

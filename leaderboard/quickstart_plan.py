@@ -6,7 +6,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leaderboard.progress import in_words
 
@@ -61,14 +61,24 @@ class Plan:
         from_scratch: whether the warm start is made, too.
         n_episodes: for each agent and split.
         terminal: where it speaks.
+        precision: in which models compute; None for what the machine is fast in.
 
     Raises:
         SettingError: the seed is out of range.
         CheckpointError: the packaged start is missing or damaged.
     """
 
-    def __init__(self, seed: int, budget: Budget, from_scratch: bool, n_episodes: int, terminal: Console) -> None:
+    def __init__(
+        self,
+        seed: int,
+        budget: Budget,
+        from_scratch: bool,
+        n_episodes: int,
+        terminal: Console,
+        precision: str | None = None,
+    ) -> None:
         from gtr_agent.packaged import packaged_folder
+        from gtr_agent.start import settle_precision
 
         self.seed = seed
         self.budget = budget
@@ -77,7 +87,8 @@ class Plan:
         self.terminal = terminal
         self.told = False
         self.first_steps: list[tuple[int, float]] = []
-        self.settings(START)
+        self.precision: Any = precision or "auto"
+        self.precision = settle_precision(self.settings(START)).model.precision
         if not from_scratch:
             packaged_folder(START)
 
@@ -85,7 +96,8 @@ class Plan:
         """The preset's settings, with the budget's changes, for a model to begin from."""
         from gtr_agent.config import load_settings
 
-        changes = [f"seed={self.seed}", f"model.base={json.dumps(base)}", *self.budget.overrides]
+        own = [f"seed={self.seed}", f"model.base={json.dumps(base)}", f"model.precision={self.precision}"]
+        changes = [*own, *self.budget.overrides]
         return load_settings(PRESET, overrides=changes)
 
     def say(self, text: str, style: str = "") -> None:
@@ -95,7 +107,7 @@ class Plan:
     def announce(self) -> None:
         """Say what comes, and on which machine."""
         from gtr_agent.model import choose_device
-        from gtr_agent.precision import describe_precision, device_name
+        from gtr_agent.precision import device_name, explain_precision
 
         settings = self.settings(START)
         device = choose_device(settings.model.device)
@@ -104,12 +116,12 @@ class Plan:
         if self.from_scratch:
             start = f"a tiny model with random weights learns the solver's answers in {settings.sft.steps:,} steps"
         place = f"{device_name(device)}, {os.cpu_count()} cores" if device == "cpu" else device_name(device)
-        self.say(f"On {place}, in {describe_precision(device)}:", "bold")
+        self.say(f"On {place}, in {explain_precision(self.precision, device)}:", "bold")
         self.say(f"  start        {start}")
         self.say(f"  training     GTR-Turbo (KL), {settings.ppo.updates} updates of {turns:,} turns")
         self.say(f"  evaluation   4 agents on {len(SPLITS)} kinds of hands, {self.n_episodes} episodes each")
         self.say("  leaderboard  a table, a CSV, pages with pictures")
-        self.say("How long it should take here is told after the first step.")
+        self.say("How long it should take here is told after the first steps.")
 
     def warm_start_recorded(self, step: int, metrics: dict[str, float]) -> None:
         """After some steps of the warm start: tell how long the rest of it should take."""

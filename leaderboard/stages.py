@@ -16,6 +16,15 @@ STATE = "quickstart.json"
 SCRATCH = "scratch"
 
 
+def kept_precision(out: Path) -> str | None:
+    """The precision that the quickstart in a folder computes in; None where there is none, or where it is not known."""
+    try:
+        found = json.loads((out / STATE).read_text(encoding="utf-8"))["precision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
 def finished_stages(out: Path, settings: dict[str, Any]) -> dict[str, str]:
     """What a quickstart's folder already holds: where each finished stage's result lies, by the stage's name.
 
@@ -47,16 +56,22 @@ def finished_stages(out: Path, settings: dict[str, Any]) -> dict[str, str]:
 
 
 class Stages:
-    """Does stages and notes which are done. Arguments as for :func:`finished_stages`, which it begins with."""
+    """Does stages and notes which are done.
 
-    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+    Args:
+        out, settings: as for :func:`finished_stages`, which it begins with.
+        precision: in which it computes; whoever goes on with it, on whatever machine, does so in the same.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any], precision: str = "float32") -> None:
         self.out = out
         self.settings = settings
+        self.precision = precision
         self.done = finished_stages(out, settings)
         self._save()
 
     def _save(self) -> None:
-        text = json.dumps({"settings": self.settings, "done": self.done}, indent=2)
+        text = json.dumps({"settings": self.settings, "precision": self.precision, "done": self.done}, indent=2)
         write_atomic(self.out / STATE, text + "\n")
 
     def run(

@@ -288,9 +288,11 @@ def test_a_corrector_without_a_model_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_checkpoint_answers_anew(tiny_folder: Path, points24: Request, temperature: float) -> None:
     settings = CorrectorSettings(kind="checkpoint", model=str(tiny_folder), temperature=temperature)
-    corrector = make_corrector(settings, EnvSettings(), tiny_folder)
+    corrector = make_corrector(settings, EnvSettings(), tiny_folder, precision="bfloat16")
     assert isinstance(corrector, PolicyCorrector)
     model: Any = corrector.policy
+    assert model.actor.precision == "bfloat16", "as the run's"
+    model.actor.precision = "float32"
     assert model.greedy is (temperature == 0)
     model.max_new_tokens = 12
     said: list[list[str]] = []

@@ -16,6 +16,7 @@ import typer
 
 from gtr_agent.config import load_settings
 from gtr_agent.launch import sharding_asked_for
+from gtr_agent.packaged import FOLDER
 from leaderboard.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,7 @@ def test_the_presets_come_with_the_package() -> None:
     names = {"one-machine", "several-machines", "cpu", "fsdp", "deepspeed-zero3"}
     assert {path.name for path in files} == {f"{name}.yaml" for name in names}
     assert files <= shipped
+    assert {path for path in FOLDER.rglob("*") if path.is_file()} <= shipped, "and the tiny agents"
 
 
 def test_the_cpu_preset_starts_two_processes(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gtr_agent import precision
 from gtr_agent.checkpoint import read_notes
 from gtr_agent.config import load_settings, preset_names
 from gtr_agent.policy import load_policy
-from gtr_agent.precision import describe_precision, resolve_precision
+from gtr_agent.precision import describe_precision, explain_precision, resolve_precision
 from gtr_agent.run_folder import CONFIG
 from gtr_agent.settings import Settings
 from gtr_agent.start import make_actor, settle_precision, with_model
@@ -84,17 +84,29 @@ def test_the_machine_is_described(amx: Any, gpu: Any) -> None:
     assert describe_precision("cuda") == "bfloat16 (the GPU computes in bfloat16)"
 
 
+def test_a_run_says_what_it_computes_in_and_why(amx: Any) -> None:
+    amx(False)
+    assert explain_precision("float32", "cpu") == describe_precision("cpu")
+    assert explain_precision("bfloat16", "cpu").endswith("(slow: this CPU has no AMX; auto would take float32)")
+    amx(True)
+    assert explain_precision("float32", "cpu") == "float32, as the settings say"
+
+
 def test_where_onednn_is_kept_from_amx_float32_is_taken() -> None:
-    """The environment variable stands for an older CPU, whatever this one is."""
-    code = "from gtr_agent.precision import resolve_precision; print(resolve_precision('auto', 'cpu'))"
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-        capture_output=True,
-        text=True,
-        check=True,
+    """The environment variable stands for an older CPU, and a patch for one with AMX."""
+    code = (
+        "import torch; torch.cpu._is_amx_tile_supported = lambda: True\n"
+        "from gtr_agent.precision import resolve_precision; print(resolve_precision('auto', 'cpu'))"
     )
-    assert found.stdout.split() == ["float32"]
+    for limit, expected in (("AVX2", "float32"), ("avx512_core_bf16", "float32"), ("AVX10_1_512_AMX", "bfloat16")):
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"ONEDNN_MAX_CPU_ISA": limit},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert found.stdout.split() == [expected]
 
 
 @pytest.mark.parametrize(("there", "expected"), CPU_KINDS)
@@ -110,6 +122,7 @@ def test_a_run_records_what_it_computed_in(
     amx(not there)
     assert settle_precision(auto, run).model.precision == expected, "a resume keeps the run's own"
     assert train(auto, run, resume=True) == checkpoint
+    assert settle_precision(with_model(auto, device="cuda"), run).model.precision == expected, "seen when computing"
     with pytest.raises(CheckpointError, match="no run to resume"):
         settle_precision(auto, tmp_path / "elsewhere")
 

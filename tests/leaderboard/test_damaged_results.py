@@ -160,6 +160,20 @@ def test_the_limit_on_answers_is_part_of_what_a_folder_holds(evaluation: Evaluat
     assert evaluation(agent=card).episodes == result.episodes  # a folder that is older than this setting goes on
 
 
+def test_the_precision_is_part_of_what_a_folder_holds(evaluation: Evaluate) -> None:
+    from leaderboard.agents import AgentCard
+
+    single, half = (AgentCard("me", "me", "sft", "tiny", "abc", 1.0, 64, kind) for kind in ("float32", "bfloat16"))
+    result = evaluation(agent=single)
+    assert result.meta.precision == "float32"
+    with pytest.raises(FileExistsError, match=r"precision is 'float32' there and 'bfloat16' now; give --precision fl"):
+        evaluation(agent=half)
+    path = result.folder / "meta.json"
+    older = {name: value for name, value in json.loads(path.read_text()).items() if name != "precision"}
+    path.write_text(json.dumps(older))
+    assert evaluation(agent=half).episodes == result.episodes
+
+
 @pytest.mark.parametrize(
     "change",
     [{"seed": "0"}, {"seed": -1}, {"n_episodes": True}, {"n_episodes": 0}, {"agent": None}, {"env_kwargs": []}],

@@ -124,7 +124,7 @@ def test_a_mistake_is_found_before_the_model_is_loaded(
 def test_scores_of_a_model_and_its_teacher(tiny_agent: Path, tmp_path: Path) -> None:
     teacher = tmp_path / "teacher"
     shutil.copytree(tiny_agent, teacher)
-    start = ["--agent", tiny_agent, "--split", "test", "-n", 2]
+    start = ["--agent", tiny_agent, "--split", "test", "-n", 2, "--precision", "float32"]
     plain = evaluate_in(tmp_path / "plain", *start)
     scored = evaluate_in(tmp_path / "scored", *start, "--record-scores", "--teacher", teacher)
     assert scored == plain
@@ -133,12 +133,23 @@ def test_scores_of_a_model_and_its_teacher(tiny_agent: Path, tmp_path: Path) -> 
         scores = scores_of_episode(folder, episode)  # checks that the pieces join to the text
         assert scores is not None
         assert scores.teacher == "teacher"
+        assert load_result(folder).meta.precision == "float32"
         for turn, found in zip(episode.turns, scores.turns, strict=True):
             assert len(found.pieces) == turn.tokens
             assert found.teacher_log_probs is not None
             # The teacher is the agent itself, so that it must say the same.
             assert found.teacher_log_probs == pytest.approx(found.log_probs, abs=1e-3)
             assert all(value is not None and value < 0 for value in found.log_probs)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_teacher_scores_in_the_agents_precision(tiny_agent: Path, precision: Any) -> None:
+    from gtr_agent.policy import load_policy
+    from gtr_agent.token_scores import with_scores
+
+    policy = with_scores(load_policy(tiny_agent, precision=precision), tiny_agent)
+    assert policy.teacher is not None
+    assert policy.teacher.actor.precision == policy.policy.actor.precision == precision
 
 
 def test_several_environments_and_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +268,7 @@ def test_time_left() -> None:
     assert time_left(Progress(10, 0, 10), 5, 9.0) == ""
     assert time_left(Progress(4, 0, 10), 0, 9.0) == ""
     assert time_left(Progress(4, 0, 10), 2, 9.0) == ", about 27 s left"
-    assert time_left(Progress(1, 0, 100), 1, 3.0) == ", about 4 min left"
+    assert time_left(Progress(1, 0, 100), 1, 3.0) == ", about 5 min left"
     assert time_left(Progress(1, 0, 1000), 1, 20.0) == ", about 5 h 33 min left"
 
 

@@ -20,7 +20,7 @@ from leaderboard.agents import describe_agent, load_agent
 from leaderboard.cli import main
 from leaderboard.quickstart import train_agents
 from leaderboard.quickstart_plan import BUDGETS, PRESET, START, Plan
-from leaderboard.stages import STATE, Stages, finished_stages
+from leaderboard.stages import STATE, Stages, finished_stages, kept_precision
 from leaderboard.table import parse_csv
 from tests.processes import ForkedCommand, run_command
 
@@ -303,3 +303,32 @@ def test_a_seed_out_of_range_is_named_before_anything_is_written(
     assert main(["quickstart", "--seed", "5000", "--out", str(tmp_path / "out")]) == 2
     assert "seed=5000" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_it_is_gone_on_with_in_the_precision_that_it_began_with(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a machine of another kind, or where a setting of oneDNN has changed."""
+    kept = kept_precision(finished)
+    assert kept is not None
+    monkeypatch.setattr("gtr_agent.precision.has_amx", lambda: kept == "float32")
+    assert main(["quickstart", "--budget", "toy", "--out", str(finished)]) == 0
+    assert f"in {kept}, as the settings say" in capsys.readouterr().out
+    assert kept_precision(finished) == kept
+    assert kept_precision(finished / "nowhere") is None
+
+
+def test_the_rest_is_reckoned_from_the_first_records(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(0, BUDGETS["full"], True, 150, Console(width=200), "float32")
+    times = iter((100.0, 110.0))
+    monkeypatch.setattr("leaderboard.quickstart_plan.time.monotonic", lambda: next(times))
+    for step in (20, 40, 60):  # 20 steps in 10 s, 810 left of 850 after the second record
+        plan.warm_start_recorded(step, {})
+    for number in (1, 2):  # 15 of 16 left; 6,300 turns at 1,024 in 4 s
+        plan.update_recorded(number, {"seconds": 20.0, "seconds_collect": 4.0})
+    assert capsys.readouterr().out.splitlines() == [
+        "the warm start should take 7 min more, then come training and evaluation",
+        "an update took 20 s, so training should take 5 min more, evaluation 25 s",
+    ]
