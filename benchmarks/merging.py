@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/merging.py
     .venv/bin/python benchmarks/merging.py --large
 
-One merge of one layer against the number of checkpoints so far (running sums; all checkpoints at hand; PEFT's own
-function, which has them at hand too), and of the whole tiny model; a layer, and whole scoring passes of the tiny model,
-with the adapter beside the weights and folded in; the bytes for each adapted weight. ``--large`` adds a merge of the
+One merge of one layer against the number of checkpoints (from their adapters, as the teacher does it; of weight changes
+at hand, all at once; by PEFT's own function), and of the whole tiny model; a layer, and whole scoring passes of the
+tiny model, with the adapter beside the weights and folded in; the bytes that are kept. ``--large`` adds a merge of the
 largest layer of a 7B model. Each figure is the median of some repetitions; the contestants take turns, so that a busy
 machine slows them alike.
 """
@@ -18,6 +18,7 @@ import itertools
 import statistics
 import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,10 +37,9 @@ from gtr_agent.layout import PromptBatch, encode_prompts
 from gtr_agent.lora import add_lora
 from gtr_agent.model import choose_device, load_base
 from gtr_agent.precision import resolve_precision
-from gtr_agent.running_ties import RunningTies
 from gtr_agent.settings import MergeSettings
-from gtr_agent.teacher import MergedTeacher
-from gtr_agent.ties import lora_delta, ties_merge, trim
+from gtr_agent.teacher import MergedTeacher, most_kept
+from gtr_agent.ties import border, ties_merge
 
 CHECKPOINTS = (1, 2, 4, 8, 16, 32)
 DENSITY = 0.8
@@ -68,60 +68,55 @@ def table_of(title: str, *columns: str) -> Table:
     return table
 
 
+def one_layer(rows: int, columns: int, rank: int, device: str, settings: MergeSettings, count: int) -> MergedTeacher:
+    """The teacher of a single LoRA layer, with so many checkpoints, of random adapters."""
+    from peft import LoraConfig, get_peft_model
+
+    layer = torch.nn.Sequential(OrderedDict(layer=torch.nn.Linear(columns, rows, bias=False, device=device)))
+    model = get_peft_model(layer, LoraConfig(r=rank, target_modules=["layer"]))
+    teacher = MergedTeacher(model, settings)
+    generator = torch.Generator().manual_seed(0)
+    for update in range(count):
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.data.copy_(torch.randn(weight.shape, generator=generator))
+        teacher.merge(update)
+    return teacher
+
+
 def merge_times(size: int, repetitions: int, device: str) -> Table:
-    """One merge of a (size, size) layer when so many checkpoints were added before, the new one included."""
-    table = table_of(
-        f"one merge of a {size} x {size} layer on {device}: milliseconds", "checkpoints", "running", "batch", "PEFT"
-    )
+    """One merge of a (size, size) layer of rank 16 with so many checkpoints."""
+    title = f"one merge of a {size} x {size} layer on {device}: milliseconds"
+    table = table_of(title, "checkpoints", "from adapters", "at once", "PEFT")
     generator = torch.Generator().manual_seed(0)
     for count in CHECKPOINTS:
         deltas = [torch.randn(size, size, generator=generator).to(device) for _ in range(count)]
-        merge = RunningTies(density=DENSITY, alpha=0.5)
-        for delta in deltas[:-1]:
-            merge.update({"layer": delta})
-
-        def running(merge: RunningTies = merge, delta: Tensor = deltas[-1]) -> None:
-            merge.add_layer("layer", delta)
-            merge.finish()
-
+        teacher = one_layer(size, size, 16, device, MergeSettings(weights="sma"), count)
+        name, *_ = teacher.layers
         ones = torch.ones(count, device=device)
-        found = seconds(
-            {
-                "running": running,
-                "batch": lambda deltas=deltas: ties_merge(deltas, [1.0] * len(deltas), DENSITY),
-                "peft": lambda deltas=deltas, ones=ones: merge_utils.ties(deltas, ones, DENSITY),
-            },
-            repetitions,
-            device,
-        )
-        table.add_row(str(count), *(f"{1000 * found[name]:.1f}" for name in ("running", "batch", "peft")))
+        contestants = {
+            "from adapters": lambda teacher=teacher, name=name: teacher.delta(name),
+            "at once": lambda deltas=deltas: ties_merge(deltas, [1.0] * len(deltas), DENSITY),
+            "PEFT": lambda deltas=deltas, ones=ones: merge_utils.ties(deltas, ones, DENSITY),
+        }
+        found = seconds(contestants, repetitions, device)
+        table.add_row(str(count), *(f"{1000 * found[name]:.1f}" for name in contestants))
     return table
 
 
 def large_merge(device: str) -> Table:
-    """A merge of the largest layer of a 7B model, and what it is made of."""
+    """A merge of the largest layer of a 7B model from as many adapters of rank 128 as an EMA keeps."""
     rows, columns = LARGEST_LAYER
-    generator = torch.Generator().manual_seed(0)
-    factor_a = torch.randn(128, columns, generator=generator).to(device)
-    factor_b = torch.randn(rows, 128, generator=generator).to(device)
-    delta = lora_delta(factor_a, factor_b, 0.01)
-    merge = RunningTies(density=DENSITY, alpha=0.5)
-
-    def running() -> None:
-        merge.add_layer("layer", delta)
-        merge.finish()
-
+    teacher = one_layer(rows, columns, 128, device, MergeSettings(), most_kept(MergeSettings()))
+    name, *_ = teacher.layers
+    delta = teacher.delta(name)
     parts: dict[str, Callable[[], object]] = {
-        "weight change B @ A, rank 128": lambda: lora_delta(factor_a, factor_b, 0.01),
-        "trim": lambda: trim(delta, DENSITY),
-        "trim and merge": running,
-        "torch.topk instead of the trim's counting, alone": lambda: torch.topk(
-            delta.abs().reshape(-1), delta.numel() - int(DENSITY * delta.numel()), largest=False, sorted=False
-        ),
+        f"merge of {len(teacher.checkpoints)} adapters": lambda: teacher.delta(name),
+        "the newest one's border, once": lambda: border(delta, DENSITY),
     }
     table = table_of(f"a {rows} x {columns} layer on {device}: seconds", "part", "seconds")
-    for name, value in seconds(parts, 3, device).items():
-        table.add_row(name, f"{value:.3f}")
+    for part, value in seconds(parts, 3, device).items():
+        table.add_row(part, f"{value:.3f}")
     return table
 
 
@@ -212,24 +207,24 @@ def layer_times(repetitions: int, device: str) -> Table:
 
 
 def bytes_kept(actor: ActorCritic, device: str) -> Table:
-    """The bytes that a teacher keeps for each adapted weight, and the time of a whole merge."""
-    table = table_of(
-        "a teacher of the tiny model", "space, method, weights", "sums: bytes", "weights: bytes", "merge: ms"
-    )
+    """The bytes that a teacher keeps once it holds as many adapters as an EMA keeps, and the time of a whole merge."""
+    table = table_of("a teacher of the tiny model", "space, method, weights", "adapters", "weights", "merge: ms")
     for choice in (
         {"space": "delta", "method": "ties", "weights": "ema"},
-        {"space": "delta", "method": "ties", "weights": "sma"},
         {"space": "delta", "method": "linear", "weights": "ema"},
         {"space": "factors", "method": "ties", "weights": "ema"},
     ):
         teacher = MergedTeacher(actor.model, MergeSettings.model_validate(choice), actor.precision)
+        for update in range(most_kept(teacher.settings)):
+            teacher.merge(update)
         found = seconds({"merge": teacher.merge}, 5, device)
-        entries = sum(weight.numel() for weight in teacher.weights.values())
         held = sum(weight.nbytes for weight in teacher.weights.values())
+        pairs = [pair for each in teacher.checkpoints for pair in each.factors.values()]
+        adapters = sum(factor.nbytes for pair in pairs for factor in pair)
         table.add_row(
             ", ".join(choice.values()),
-            f"{teacher.sums.nbytes / entries:.1f}",
-            f"{held / entries:.1f}",
+            f"{adapters / 1e6:.1f} MB",
+            f"{held / 1e6:.1f} MB",
             f"{1000 * found['merge']:.1f}",
         )
     return table

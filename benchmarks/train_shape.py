@@ -23,8 +23,8 @@ from gtr_agent.run import Run
 from gtr_agent.settings import Settings
 from gtr_agent.shapes import build_shape
 from gtr_agent.sharding import blocks
-from gtr_agent.sign_sums import bytes_per_entry
 from gtr_agent.start import with_model
+from gtr_agent.teacher import most_kept
 from gtr_agent.train import train
 
 PAPER_UPDATES = 30
@@ -135,7 +135,6 @@ def memory(model: Any, settings: Settings) -> dict[str, float]:
     entries = sum(layer.weight.numel() for layer in layers)
     factors = sum(settings.model.lora_rank * (layer.in_features + layer.out_features) for layer in layers)
     entry = 2 if settings.model.precision == "bfloat16" else model.dtype.itemsize
-    sums = bytes_per_entry(settings.merge.method, counted=settings.merge.weights == "sma")
     sharded = [weight for block in blocks(model) for weight in block.parameters()]
     found = {
         "the base model": sum(weight.nbytes for weight in model.parameters()),
@@ -146,8 +145,7 @@ def memory(model: Any, settings: Settings) -> dict[str, float]:
     if settings.method in ("gtr-turbo-kl", "gtr-turbo-sft"):
         found |= {
             "the teacher: a matrix for each adapted weight": entries * entry,
-            'the merge\'s running sums with merge.space="delta"': entries * sums,
-            'the merge\'s running sums with merge.space="factors"': factors * sums,
+            "the adapters that are merged, where merge.keep_on says": factors * 4 * most_kept(settings.merge),
         }
     return {name: float(value) for name, value in found.items()}
 

@@ -17,8 +17,8 @@ from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.files import new_folder, write_json, write_manifest
 from gtr_agent.lora import quiet_peft
 from gtr_agent.packaged import is_packaged, packaged_digest, packaged_folder
+from gtr_agent.run_folder import ADAPTER_WEIGHTS, adapter_file, latest_checkpoint
 from gtr_agent.run_folder import checkpoint_folder as checkpoint_folder
-from gtr_agent.run_folder import latest_checkpoint
 from gtr_agent.run_state import write_state
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError
@@ -26,7 +26,6 @@ from gtr_envs.errors import CheckpointError
 NOTES = "gtr_bench.json"
 """The file in a model or checkpoint folder that says how it was made."""
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 VALUE_HEAD = "value_head.safetensors"
 
 CARD = """---
@@ -175,6 +174,22 @@ def load_weights(actor: ActorCritic, folder: Path) -> None:
     head = _read_weights(folder / VALUE_HEAD, actor.value_head.state_dict())
     set_peft_model_state_dict(actor.model, adapter)
     actor.value_head.load_state_dict(head)
+
+
+def read_adapter(run: Path, update: int) -> dict[str, Any]:
+    """A run's adapter after an update, as PEFT names its tensors.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    path = adapter_file(run, update)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        kind = "is damaged" if path.is_file() else "is missing"
+        raise CheckpointError(
+            f"{path} {kind}: the teacher is merged from this adapter; put it back, or begin a new run"
+        ) from error
 
 
 def _read_weights(path: Path, like: Mapping[str, Any]) -> dict[str, Any]:

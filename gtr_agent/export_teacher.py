@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gtr_agent.checkpoint import find_agent, find_base, state_folder, write_model_notes
+from gtr_agent.checkpoint import find_agent, find_base, read_adapter, state_folder, write_model_notes
 from gtr_agent.methods import METHODS
 from gtr_agent.model import choose_device, load_model, load_processor
 from gtr_agent.precision import resolve_precision
@@ -50,7 +50,8 @@ def export_teacher(agent: Path, out: Path, form: Form = "adapter", rank: int | N
     model = load_model(choice.base, choice.attention, device, precision)
     actor = make_actor(model, settings)
     teacher = MergedTeacher(actor.model, settings.merge, precision, apart=not actor.folds)
-    teacher.load_state(read_part(state_folder(checkpoint), "teacher"))
+    run = checkpoint.absolute().parents[1]
+    teacher.load_state(read_part(state_folder(checkpoint), "teacher"), lambda update: read_adapter(run, update))
 
     def add_files(folder: Path) -> None:
         if form == "weights":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from gtr_agent.alarm import AlarmLimits, CollapseAlarm, CollapseError
-from gtr_agent.checkpoint import check_packaged_base, load_weights, save_checkpoint, state_folder
+from gtr_agent.checkpoint import check_packaged_base, load_weights, read_adapter, save_checkpoint, state_folder
 from gtr_agent.files import remove_folder
 from gtr_agent.guidance import Guide, checkpoint_guide, merged_guide
 from gtr_agent.imitation import Thoughts, chosen_turns, corrected_thoughts, teacher_thoughts
@@ -199,7 +200,7 @@ class Run:
         merged = self.guide.merged if self.guide is not None else None
         if merged is None or number % self.settings.merge.every:
             return {}
-        report = merged.merge()
+        report = merged.merge(number)
         return {"teacher_change": report.change, "teacher_distance": report.distance}
 
     def save(self, number: int, metrics: dict[str, float], clock: Clock) -> None:
@@ -231,7 +232,8 @@ class Run:
                 state["thoughts"] = thoughts
             folder = checkpoint_folder(self.out, number)
             save_checkpoint(folder, self.actor, self.settings, number, metrics, state, before_naming=record)
-            drop_old_checkpoints(self.out, self.settings.keep_checkpoints, number)
+            merged = self.guide.merged.updates if self.guide is not None and self.guide.merged is not None else []
+            drop_old_checkpoints(self.out, self.settings.keep_checkpoints, number, merged)
         self.ranks.wait()
 
     def restore(self, checkpoint: Path) -> None:
@@ -254,7 +256,7 @@ class Run:
         own = processes[self.ranks.index]
         self.collector.load_state(own["environments"])
         if self.guide is not None and self.guide.merged is not None:
-            self.guide.merged.load_state(read_part(place, "teacher"))
+            self.guide.merged.load_state(read_part(place, "teacher"), partial(read_adapter, self.out))
         if self.thoughts is not None:
             self.thoughts.load_state(read_part(place, "thoughts")[self.ranks.index])
         restore_random(own["random"], {"update": self.rng})  # last: what comes before may draw

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gtr_agent.config import settings_to_toml, validate_settings
-from gtr_agent.files import clear_leftovers, find_damage, remove_folder, write_text
+from gtr_agent.files import clear_leftovers, find_damage, remove_folder, sync, write_text
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, SettingError
 
 CONFIG = "config.toml"
 METRICS = "metrics.jsonl"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+MERGED = "merged"
+"""The folder of adapters whose checkpoints were dropped and that still take part in the teacher's merge."""
 
 MAY_DIFFER = (
     "keep_checkpoints",
@@ -109,17 +112,39 @@ def finished_checkpoint(run: Path, settings: Settings, tell: Tell = print) -> Pa
     return last
 
 
-def drop_old_checkpoints(run: Path, keep: int, newest: int) -> None:
-    """Remove checkpoints until only the newest ``keep`` are left.
+def drop_old_checkpoints(run: Path, keep: int, newest: int, merged: Sequence[int] = ()) -> None:
+    """Remove checkpoints until only the newest ``keep`` are left, but for adapters that are still merged.
 
     Args:
         run: the run's folder.
         keep: how many stay; 0 keeps all.
         newest: the update of the one that was just written, which always stays.
+        merged: the updates whose adapters the teacher is merged from, as of the newest checkpoint. Those that an older
+            checkpoint is merged from stay as well, as long as that checkpoint does.
     """
+    if not keep:
+        return
     older = [folder for folder in checkpoints(run) if checkpoint_update(folder) < newest]
-    for folder in older[: max(0, len(older) - (keep - 1))] if keep else []:
+    dropped = older[: max(0, len(older) - (keep - 1))]
+    oldest = min((checkpoint_update(folder) for folder in older[len(dropped) :]), default=newest)
+    needed_from = min(merged, default=newest) - (newest - oldest)
+    for folder in dropped:
+        number, adapter = checkpoint_update(folder), folder / ADAPTER_WEIGHTS
+        if merged and number >= needed_from and adapter.is_file():
+            (run / MERGED).mkdir(exist_ok=True)
+            adapter.replace(run / MERGED / f"{folder.name}.safetensors")
+            sync(run / MERGED)
         remove_folder(folder)
+    for path in (run / MERGED).glob("update-*.safetensors"):
+        if int(path.stem.removeprefix("update-")) < needed_from:
+            path.unlink()
+
+
+def adapter_file(run: Path, update: int) -> Path:
+    """Where a run's adapter after an update stands: in its checkpoint, or by itself where that was dropped."""
+    own = checkpoint_folder(run, update)
+    inside = own / ADAPTER_WEIGHTS
+    return inside if inside.is_file() else run / MERGED / f"{own.name}.safetensors"
 
 
 def trim_metrics(path: Path, update: int) -> list[int]:

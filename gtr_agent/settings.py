@@ -243,8 +243,8 @@ class MergeSettings(Section):
     every: int = Field(1, ge=1, description="updates between merges")
     keep_on: Literal["auto", "model", "cpu"] = Field(
         "auto",
-        description="where the merge's running sums are kept, 4 to 16 bytes a merged entry; auto: on the model's "
-        "device where they take a quarter of its memory at most, else in the machine's",
+        description="where the merged adapters are kept; auto: on the model's device where they take a quarter "
+        "of its memory at most, else in the machine's",
     )
 
 

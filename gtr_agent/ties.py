@@ -10,7 +10,7 @@ A *task vector* is the weight change of a checkpoint from the base model. For a 
 * the merged entry is ``sum_i w_i * d_i / sum_i w_i``, both sums over those ``i`` whose ``d_i`` has the elected sign,
   and zero where there is none (entries that were trimmed have no sign and take no part).
 
-`ties_merge` does this with all checkpoints at hand; ``running_ties.py`` gives the same and keeps none of them.
+`ties_merge` does this with all task vectors at hand; ``teacher.py`` makes them from adapters, some rows at a time.
 
 Weights. *SMA*: every checkpoint has weight 1. *EMA* with ``alpha``: `ema_weights`.
 
@@ -78,12 +78,39 @@ def trim(delta: Tensor, density: float) -> Tensor:
     if kept == 0:
         return torch.zeros_like(delta)
     magnitude = delta.abs().reshape(-1)
-    border = _in_order(magnitude, size - kept)  # the smallest magnitude that is kept
-    keep = magnitude >= border
+    lowest = _in_order(magnitude, size - kept)  # the smallest magnitude that is kept
+    keep = magnitude >= lowest
     surplus = int(keep.sum()) - kept
     if surplus:
-        keep[(magnitude == border).nonzero().squeeze(1)[-surplus:]] = False
+        keep[(magnitude == lowest).nonzero().squeeze(1)[-surplus:]] = False
     return torch.where(keep.reshape(delta.shape), delta, 0.0)
+
+
+def border(delta: Tensor, density: float) -> float:
+    """The magnitude that parts the entries that trimming keeps from those that it drops.
+
+    It lies halfway between the two, so that a task vector that is made again, and may differ in its last bits, is
+    trimmed alike. Entries that equal the smallest one kept are kept all of them, where `trim` keeps the first.
+
+    Args:
+        delta: a task vector of finite numbers.
+        density: the share to keep, from 0 to 1.
+
+    Returns:
+        the magnitude; 0 where all is kept, infinity where nothing is.
+    """
+    check_density(density)
+    size = delta.numel()
+    kept = int(density * size)
+    if kept in (0, size):
+        return 0.0 if kept else math.inf
+    magnitude = delta.abs().reshape(-1)
+    lowest = _in_order(magnitude, size - kept)
+    dropped = magnitude[magnitude < lowest]
+    if not dropped.numel():
+        return float(lowest)
+    middle = (lowest + dropped.max()) / 2
+    return float(torch.where(middle > dropped.max(), middle, lowest))  # neighbours have no number between them
 
 
 def ties_merge(deltas: Sequence[Tensor], weights: Sequence[float], density: float) -> Tensor:
@@ -109,15 +136,27 @@ def ties_merge(deltas: Sequence[Tensor], weights: Sequence[float], density: floa
         check_weight(weight)
     wide = torch.promote_types(deltas[0].dtype, torch.float32)
     stacked = torch.stack([trim(delta.detach().to(wide), density) for delta in deltas])  # (checkpoints, ...)
-    weight_by_entry = torch.stack(
-        [torch.full_like(delta, weight) for delta, weight in zip(stacked, weights, strict=True)]
-    )
-    total = (stacked * weight_by_entry).sum(dim=0)
-    elected = torch.where(total >= 0, 1.0, -1.0)
-    agrees = stacked.sign() == elected  # zero entries have sign 0 and never agree
-    weight_of_agreeing = (weight_by_entry * agrees).sum(dim=0)
-    mass = (stacked * weight_by_entry * agrees).sum(dim=0)
-    return divide(mass, weight_of_agreeing)
+    if len(weights) != len(deltas):
+        raise ValueError(f"{len(deltas)} task vectors have {len(weights)} weights.")
+    return disjoint_mean(stacked, torch.tensor(weights, dtype=wide, device=stacked.device))
+
+
+def disjoint_mean(stacked: Tensor, weights: Tensor) -> Tensor:
+    """Elect each entry's sign, and average the entries that have it.
+
+    Args:
+        stacked: trimmed task vectors, (checkpoints, ...).
+        weights: (checkpoints,), positive, of the same type.
+
+    Returns:
+        The merged task vector, (...).
+
+    Source: TIES-Merging, section 4, steps 2 and 3 ("elect", "disjoint merge").
+    """
+    weight = weights.view(-1, *[1] * (stacked.ndim - 1))
+    weighted = stacked * weight
+    agrees = torch.where(weighted.sum(dim=0) >= 0, stacked > 0, stacked < 0)  # zero entries never agree
+    return divide((weighted * agrees).sum(dim=0), (weight * agrees).sum(dim=0))
 
 
 def ema_weights(count: int, alpha: float) -> list[float]:

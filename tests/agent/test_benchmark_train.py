@@ -96,16 +96,15 @@ def test_memory_of_the_7b_model_by_arithmetic(shape: Any) -> None:
     model, _ = build_shape("qwen2.5-vl-7b", device="meta")
     found = shape.memory(model, plan.settings())
     factors = 414_597_120  # as counted in test_shapes.py
-    base, sharded, adapter, collecting, teacher, delta, factored = found.values()
+    base, sharded, adapter, collecting, teacher, merged = found.values()
     assert base == 2 * 8_292_166_656
     assert 0.8 * base < sharded < base
     assert adapter == 16 * factors
-    assert factored == 16 * factors, "two sums and two weights of four bytes each"
+    assert merged == 14 * 4 * factors, "as many adapters as an EMA with alpha 0.5 keeps"
     linear = [m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"]
-    assert delta == 16 * sum(layer.weight.numel() for layer in linear)
+    assert teacher == 2 * sum(layer.weight.numel() for layer in linear)
     assert collecting == 2 * factors, "in bfloat16 the adapter stays beside the weights"
-    assert teacher == delta / 8
-    assert 100e9 < delta < 125e9
+    assert 20e9 < merged < 25e9
 
 
 def test_a_meter_tells_reading_a_prompt_from_writing(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,10 +168,9 @@ def test_changes_may_have_no_effect_with_a_method(shape: Any, parts: Any) -> Non
     assert parts.settings_of("tiny-points24", ["method=opd", "guidance.teacher=/a/b c"]).guidance.teacher == "/a/b c"
 
 
-def test_a_merge_costs_the_same_at_every_number_of_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_a_merge_is_told_by_the_number_of_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     merging = benchmark("merging", monkeypatch)
     monkeypatch.setattr(merging, "CHECKPOINTS", (1, 2, 8))
     table = merging.merge_growth("cpu", repetitions=2)
     assert [column.header for column in table.columns] == ["checkpoints", "1", "2", "8"]
-    first, *_, last = [float(next(iter(column.cells))) for column in table.columns[1:]]
-    assert 0 < last < 4 * first, "with room for a busy machine"
+    assert all(float(next(iter(column.cells))) > 0 for column in table.columns[1:])

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.checkpoint import load_weights, read_notes, save_checkpoint, state_folder
+from gtr_agent.checkpoint import load_weights, read_adapter, read_notes, save_checkpoint, state_folder
 from gtr_agent.files import find_damage, new_folder
 from gtr_agent.model import load_model
 from gtr_agent.policy import load_policy
@@ -173,7 +174,9 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(actor: ActorCritic, setti
     teacher = MergedTeacher(actor.model, settings.merge)
     for seed in range(2):
         train_a_little(actor, optimizer, seed)
-        teacher.merge()
+        teacher.merge(seed + 1)
+        if seed == 0:
+            save_checkpoint(checkpoint_folder(tmp_path, 1), actor, settings, 1, {}, {"progress": {"updates": 1}})
     rng.random(3)
     folder = checkpoint_folder(tmp_path, 2)
     state = {
@@ -191,11 +194,11 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(actor: ActorCritic, setti
     load_optimizer(other_optimizer, read_part(state_folder(folder), "optimizer"))
     restore_random(read_part(state_folder(folder), "random"), {"shuffle": other_rng})
     other_teacher = MergedTeacher(other.model, settings.merge)
-    other_teacher.load_state(read_part(state_folder(folder), "teacher"))
+    other_teacher.load_state(read_part(state_folder(folder), "teacher"), partial(read_adapter, tmp_path))
     assert read_part(state_folder(folder), "progress") == {"updates": 2}
     for one, two in ((actor, optimizer), (other, other_optimizer)):
         train_a_little(one, two, 9)
-    assert teacher.merge() == other_teacher.merge()
+    assert teacher.merge(3) == other_teacher.merge(3)
     assert rng.random() == other_rng.random()
     weights = dict(other.named_parameters())
     assert all(torch.equal(weight, weights[name]) for name, weight in actor.named_parameters())
