@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ALFWORLD := $(VENV)/.alfworld
-DEEPSPEED := $(VENV)/.deepspeed
 EXTRAS := agent,api,dev
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
@@ -42,11 +41,6 @@ $(ALFWORLD): $(STAMP)
 		echo "ALFWorld's engine could not be installed (is there a C++ compiler?): its tests will be skipped" >&2
 	@touch $(ALFWORLD)
 
-# DeepSpeed comes as source. Its tests are skipped without it; FSDP's are not.
-$(DEEPSPEED): $(STAMP)
-	$(PIP_INSTALL) -e '.[deepspeed]' || echo "DeepSpeed could not be installed: its tests will be skipped" >&2
-	@touch $(DEEPSPEED)
-
 quickstart: $(STAMP)  ## Train, evaluate and rank a tiny agent on this machine's CPU (less than 10 minutes)
 	$(BIN)/gtr-bench quickstart
 
@@ -55,7 +49,7 @@ tiny-agents: $(ALFWORLD)  ## Make the packaged tiny agents anew (most of an hour
 
 # The tests of a file stay in one process, so that what they share is made once. Files keep the order of their names:
 # the trainer's, which take longest, are begun first.
-test: lint $(ALFWORLD) $(DEEPSPEED) chromium  ## Lint, then the whole test suite, offline (a few minutes)
+test: lint $(ALFWORLD) chromium  ## Lint, then the whole test suite, offline (a few minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 # Pages are tested in a browser. It is installed where that needs no asking; where it is missing, those tests are skipped.

@@ -138,7 +138,7 @@ def memory(model: Any, settings: Settings) -> dict[str, float]:
     sharded = [weight for block in blocks(model) for weight in block.parameters()]
     found = {
         "the base model": sum(weight.nbytes for weight in model.parameters()),
-        "of that, what FSDP or ZeRO-3 would shard": sum(weight.nbytes for weight in sharded),
+        "of that, what FSDP would shard": sum(weight.nbytes for weight in sharded),
         "the adapter, its gradient and Adam's two moments, float32": factors * 16,
         "the adapter in the form in which it collects": (entries if collects_folded(settings) else factors) * entry,
     }

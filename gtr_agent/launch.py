@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
-from typing import Literal
 
 from gtr_envs.errors import SettingError
-
-Sharded = Literal["FSDP", "DeepSpeed"]
-"""Who spreads the base model over the processes."""
 
 PRESETS = "accelerate launch --config_file with one of presets/accelerate/*.yaml"
 _LOCAL_COUNTS = ("LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
@@ -39,21 +33,23 @@ def cores_of_process() -> int:
     return max(1, cores // local)
 
 
-def sharding_asked_for() -> Sharded | None:
-    """Whether the launcher asks to spread the base model over the processes, and by whom; None where it does not.
+def sharding_asked_for() -> bool:
+    """Whether the launcher asks to spread the base model over the processes, by FSDP.
 
     Raises:
         SettingError: it asks for something that this trainer would not do.
     """
     if _is_on("ACCELERATE_USE_MEGATRON_LM"):
         raise SettingError(f"the launcher asks for Megatron-LM, with which this trainer does not work; {PRESETS}")
-    if _is_on("ACCELERATE_USE_FSDP"):
-        _check_fsdp()
-        return "FSDP"
     if _is_on("ACCELERATE_USE_DEEPSPEED"):
-        _check_deepspeed()
-        return "DeepSpeed"
-    return None
+        raise SettingError(
+            "the launcher asks for DeepSpeed, which is not supported; FSDP is: accelerate launch --config_file "
+            "presets/accelerate/fsdp.yaml"
+        )
+    if not _is_on("ACCELERATE_USE_FSDP"):
+        return False
+    _check_fsdp()
+    return True
 
 
 def _check_fsdp() -> None:
@@ -70,37 +66,6 @@ def _check_fsdp() -> None:
         raise SettingError(
             f"the launcher asks for FSDP with fsdp_offload_params: true, which is not done here; {PRESETS}"
         )
-
-
-def _check_deepspeed() -> None:
-    """Only ZeRO's stage 3 has something to spread: the others spread what the adapter alone has."""
-    stage, offload = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", ""), _parameters_offloaded()
-    file = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "")
-    if file and file.lower() != "none":
-        stage, offload = _zero_of_file(Path(file))
-    if stage != "3":
-        raise SettingError(
-            f"the launcher asks for DeepSpeed with zero_stage: {stage or 'none'}; only 3 is done here: 1 and 2 spread "
-            f"the optimiser's state and the gradients, which are the adapter's alone and stay whole; {PRESETS}"
-        )
-    if offload:
-        raise SettingError(
-            f"the launcher asks for DeepSpeed with offload_param_device, which is not done here; {PRESETS}"
-        )
-
-
-def _parameters_offloaded() -> bool:
-    return os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "none").lower() not in ("", "none")
-
-
-def _zero_of_file(path: Path) -> tuple[str, bool]:
-    """The stage that a DeepSpeed file of settings asks for, and whether parameters are to leave the device."""
-    try:
-        zero = json.loads(path.read_text("utf-8")).get("zero_optimization", {})
-        device = (zero.get("offload_param") or {}).get("device")
-        return str(zero.get("stage", "")), device not in (None, "none")
-    except (OSError, ValueError, AttributeError) as error:
-        raise SettingError(f"the launcher's deepspeed_config_file {path} cannot be read: {error}") from error
 
 
 def check_one_process(what: str) -> None:

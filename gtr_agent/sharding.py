@@ -1,4 +1,4 @@
-"""The frozen base model spread over the processes of a run: FSDP or DeepSpeed ZeRO-3, as the launcher asks.
+"""The frozen base model spread over the processes of a run by FSDP, where the launcher asks for it.
 
 Only what is large and never changes is sharded: the weights of the repeated blocks, of the language model and of the
 vision tower. The adapter, the value head, their gradients and Adam's moments, the embeddings and the output layer stay
@@ -6,12 +6,11 @@ whole in every process, so that gradients are averaged, checkpoints written and 
 
 Answers are written token by token, and gathering each block anew for each token would take far longer than computing
 it. So all that has no gradients (collecting, scoring, the teacher) happens with the weights gathered once, as TRL does
-for generation (``ds3_gather_for_generation``); between passes with gradients, where activations need the memory, each
-process holds its part alone and blocks are gathered one after the other. Every process must then make as many passes
-as the others: see :class:`gtr_agent.ppo.Update`.
+for generation; between passes with gradients, where activations need the memory, each process holds its part alone and
+blocks are gathered one after the other. Every process must then make as many passes as the others: see
+:class:`gtr_agent.ppo.Update`.
 
-Sources: FSDP2 (https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html); ZeRO
-(https://arxiv.org/abs/1910.02054), stage 3.
+Source: FSDP2 (https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html).
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from gtr_agent.launch import Sharded, sharding_asked_for
+from gtr_agent.launch import sharding_asked_for
 from gtr_agent.ranks import Ranks
 from gtr_agent.settings import Settings
-from gtr_envs.errors import MissingExtraError, SettingError
+from gtr_envs.errors import SettingError
 
 
 class Sharding(Protocol):
@@ -62,10 +61,9 @@ def check_sharding(settings: Settings, resume: bool = False) -> None:
     Raises:
         SettingError: it cannot.
     """
-    wish, model = sharding_asked_for(), settings.model
-    if wish is None or settings.method == "sft":
+    if not sharding_asked_for() or settings.method == "sft":
         return
-    folded = [name for name in ("train_folded", "collect_folded") if getattr(model, name) is True]
+    folded = [name for name in ("train_folded", "collect_folded") if getattr(settings.model, name) is True]
     if folded:
         mend = " ".join(f"--set model.{name}=false" for name in folded)
         if resume:
@@ -73,7 +71,7 @@ def check_sharding(settings: Settings, resume: bool = False) -> None:
                 "the run was begun so; go on with it without sharding: torchrun, or presets/accelerate/one-machine.yaml"
             )
         raise SettingError(
-            f"the launcher asks for {wish}, and model.{folded[0]}=true folds the adapter into whole weights; {mend}"
+            f"the launcher asks for FSDP, and model.{folded[0]}=true folds the adapter into whole weights; {mend}"
         )
 
 
@@ -86,12 +84,8 @@ def shard(model: nn.Module, ranks: Ranks) -> Sharding:
 
     Raises:
         SettingError: the launcher asks for something that is not done here.
-        MissingExtraError: it asks for DeepSpeed, which is not installed.
     """
-    wish: Sharded | None = sharding_asked_for()
-    if wish is None or ranks.count == 1:
-        return NoSharding()
-    return FsdpSharding(model, ranks) if wish == "FSDP" else ZeroSharding(model)
+    return FsdpSharding(model, ranks) if sharding_asked_for() and ranks.count > 1 else NoSharding()
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
@@ -140,67 +134,3 @@ class FsdpSharding:
             for block in self.blocks:
                 block.reshard()
                 block.set_reshard_after_forward(True)
-
-
-class ZeroSharding:
-    """By DeepSpeed's ZeRO-3, without its engine: its parameters and hooks alone, for the blocks alone.
-
-    Each layer is gathered when its turn comes, and let go of behind it. Its engine would also learn the order of layers
-    and gather ahead; but with that alone it lets go of nothing between a forward and a backward pass.
-
-    Args:
-        model: the base model; in place.
-
-    Raises:
-        MissingExtraError: DeepSpeed is not installed.
-    """
-
-    active = True
-
-    def __init__(self, model: nn.Module) -> None:
-        try:
-            import deepspeed
-            from deepspeed.runtime.zero.parameter_offload import DeepSpeedZeRoOffload
-            from deepspeed.utils.timer import NoopTimer
-        except ImportError as error:
-            raise MissingExtraError(
-                f"the launcher asks for DeepSpeed, which cannot be imported ({error}): pip install "
-                "'gtr-bench[deepspeed]', or take presets/accelerate/fsdp.yaml, which needs nothing more"
-            ) from error
-        # On CPUs it would compile, for most of a minute, a faster way to send what is never sent here.
-        deepspeed.ops.__compatible_ops__.pop("deepspeed_shm_comm", None)
-        deepspeed.init_distributed(dist_init_required=False)
-        sharded = nn.ModuleList(blocks(model))
-        # A list of them that stays as it is when an adapter is put among the blocks' layers.
-        self.weights = nn.ParameterList(sharded.parameters())
-        sharded.append(self.weights)  # so that DeepSpeed knows the list too
-        # Without its own linear function, which it would put in place of torch's for everybody, and which rounds
-        # otherwise. The batch size is asked for and used by its engine alone.
-        zero = {"stage": 3, "memory_efficient_linear": False}
-        config = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": zero}
-        self.hooks: Any = DeepSpeedZeRoOffload(sharded, NoopTimer(), config, param_persistence_threshold=0)
-
-    @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Gather every block, while nobody heeds the hooks that would let go of it."""
-        from deepspeed.runtime.zero import GatheredParameters
-
-        coordinator = self.hooks.param_coordinator
-        coordinator.release_backward_leftovers()
-        coordinator.release_and_reset_all(self.weights)
-        self.hooks.param_coordinator = _Idle()
-        try:
-            with GatheredParameters(list(self.weights)):
-                yield
-        finally:
-            self.hooks.param_coordinator = coordinator
-
-
-class _Idle:
-    """Stands in for DeepSpeed's coordinator, which gathers blocks before their passes and lets go of them behind."""
-
-    def is_record_trace(self) -> bool:
-        return False
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_args, **_settings: None

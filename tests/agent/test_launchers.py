@@ -48,7 +48,6 @@ def test_accelerate_reads_its_presets(name: str, machines: int, processes: int) 
     assert (config.num_machines, config.num_processes, config.use_cpu) == (machines, processes, name == "cpu")
     assert config.distributed_type == "MULTI_GPU", "the only kind for which it starts processes itself"
     assert not config.fsdp_config
-    assert not config.deepspeed_config
     assert (config.main_process_ip is not None) == (machines > 1)
 
 
@@ -56,7 +55,7 @@ def test_the_presets_come_with_the_package() -> None:
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
     shipped = {path for pattern in patterns["gtr_agent"] for path in (ROOT / "gtr_agent").glob(pattern)}
     files = set(PRESETS.iterdir())
-    names = {"one-machine", "several-machines", "cpu", "fsdp", "deepspeed-zero3"}
+    names = {"one-machine", "several-machines", "cpu", "fsdp"}
     assert {path.name for path in files} == {f"{name}.yaml" for name in names}
     assert files <= shipped
     assert {path for path in FOLDER.rglob("*") if path.is_file()} <= shipped, "and the tiny agents"
@@ -84,20 +83,18 @@ def test_the_cpu_preset_starts_two_processes(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.glob("process-*")} == {"process-0": "2", "process-1": "2"}
 
 
-@pytest.mark.parametrize(("name", "asked"), [("fsdp", "FSDP"), ("deepspeed-zero3", "DeepSpeed"), ("one-machine", None)])
-def test_what_accelerates_presets_ask_for(monkeypatch: pytest.MonkeyPatch, name: str, asked: str | None) -> None:
+@pytest.mark.parametrize(("name", "asked"), [("fsdp", True), ("one-machine", False)])
+def test_what_accelerates_presets_ask_for(monkeypatch: pytest.MonkeyPatch, name: str, asked: bool) -> None:
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+    from accelerate.utils.launch import prepare_multi_gpu_env
 
     words = ["--config_file", str(PRESETS / f"{name}.yaml"), "--num_processes", "2", "-m", "gtr_agent.train"]
     given, *_ = _validate_launch_command(launch_command_parser().parse_args(words))
     assert given.num_processes == 2
-    given.deepspeed_fields_from_accelerate_config = ""  # which the launcher itself fills in
-    variables = prepare_deepspeed_cmd_env(given)[1] if asked == "DeepSpeed" else prepare_multi_gpu_env(given)
-    for variable, value in variables.items():
+    for variable, value in prepare_multi_gpu_env(given).items():
         if variable.startswith(("ACCELERATE_", "FSDP_")):
             monkeypatch.setenv(variable, value)
-    assert sharding_asked_for() == asked
+    assert sharding_asked_for() is asked
 
 
 def check_trainer(words: list[str]) -> None:
