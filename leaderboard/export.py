@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,10 @@ from leaderboard.summary import Result
 from leaderboard.table import finished_only
 
 CARD = "README.md"
-EVAL_RESULTS = ".eval_results"
 HARNESS = "gtr-bench"
 MARK = "# Written by gtr-bench export; the next export replaces it.\n"
-TASK = ("reinforcement-learning", "Reinforcement learning")
-
-FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+INDEX = re.compile(r"^model-index:[^\r\n]*(?:\r?\n[ -][^\r\n]*)*", re.MULTILINE)
+"""The lines of a front matter that are its ``model-index``, as it is commonly written."""
 
 
 def find_weights(folder: Path) -> Path:
@@ -81,39 +80,30 @@ def _bounds(low: float, high: float, digits: int) -> list[float] | None:
 
 
 def model_index_results(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """The figures as results of a ``model-index``: success rate (0 to 1) and mean return, with their intervals.
-
-    Args:
-        lines: of one agent.
-    """
-    from huggingface_hub import EvalResult
-    from huggingface_hub.repocard_data import eval_results_to_model_index
+    """One agent's figures as results of a ``model-index``: success rate (0 to 1) and mean return, with intervals."""
+    from huggingface_hub import EvalResult, ModelCardData
 
     found = []
     for line in lines:
         meta, rate, mean = line.results[0].meta, line.success.rate, line.episode_return
-        place: dict[str, Any] = {
-            "task_type": TASK[0],
-            "task_name": TASK[1],
-            "dataset_type": meta.env_id,
-            "dataset_name": meta.env_id,
-            "dataset_config": _how(meta),
-            "dataset_split": meta.split,
-            "dataset_args": {
-                "harness": f"{HARNESS} {meta.version}",
-                "seeds": list(line.seeds),
-                "n_episodes": line.success.n,
-            },
-        }
-        figures = (
-            ("success_rate", "success rate", rate.value, _bounds(rate.low, rate.high, 4)),
-            ("mean_reward", "mean episode return", mean.value, _bounds(mean.low, mean.high, 4)),
-        )
-        for kind, name, value, bounds in figures:
-            arguments = None if bounds is None else {"confidence_interval_95": bounds}
-            metric: dict[str, Any] = {"metric_type": kind, "metric_name": name, "metric_args": arguments}
-            found.append(EvalResult(**place, **metric, metric_value=round(value, 4)))
-    return list(eval_results_to_model_index("", found)[0]["results"])
+        arguments = {"harness": f"{HARNESS} {meta.version}", "seeds": list(line.seeds), "n_episodes": line.success.n}
+        for kind, name, stat in (("success_rate", "success rate", rate), ("mean_reward", "mean episode return", mean)):
+            bounds = _bounds(stat.low, stat.high, 4)
+            result = EvalResult(
+                task_type="reinforcement-learning",
+                task_name="Reinforcement learning",
+                dataset_type=meta.env_id,
+                dataset_name=meta.env_id,
+                dataset_config=_how(meta),
+                dataset_split=meta.split,
+                dataset_args=arguments,
+                metric_type=kind,
+                metric_name=name,
+                metric_value=round(stat.value, 4),
+                metric_args={"confidence_interval_95": bounds} if bounds else None,
+            )
+            found.append(result)
+    return list(ModelCardData(model_name="", eval_results=found).to_dict()["model-index"][0]["results"])
 
 
 def _is_ours(entry: Any) -> bool:
@@ -121,32 +111,10 @@ def _is_ours(entry: Any) -> bool:
     return isinstance(arguments, dict) and str(arguments.get("harness", "")).startswith(HARNESS)
 
 
-def _to_yaml(value: Any) -> str:
-    import yaml
-
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
-
-
-def _place_of_index(front: str) -> tuple[int, int]:
-    """From where to where the lines of ``model-index`` go in a card's front matter; its end where there is none."""
-    import yaml
-
-    def last(node: Any) -> int:
-        """Where what a node says ends; the library's own mark of a block lies behind the comments that follow it."""
-        children = node.value if isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) and not node.flow_style else []
-        parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
-        return max(map(last, parts)) if parts else int(node.end_mark.index)
-
-    root = yaml.compose(front, Loader=yaml.SafeLoader)
-    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
-        if key.value == "model-index":
-            line_end = front.find("\n", max(last(key), last(value)))
-            return int(key.start_mark.index), len(front) if line_end < 0 else line_end + 1
-    return len(front), len(front)
-
-
 def merge_card(card: str, name: str, results: Sequence[dict[str, Any]]) -> str:
     """A model card with these results in its ``model-index``; all else in it stays as it is, byte for byte.
+
+    Where the index is so written that it cannot be replaced alone, the library writes the whole front matter anew.
 
     Args:
         card: its text, empty for a new one.
@@ -157,29 +125,30 @@ def merge_card(card: str, name: str, results: Sequence[dict[str, Any]]) -> str:
         CheckpointError: the card's front matter cannot be read, so that writing might lose something.
     """
     import yaml
+    from huggingface_hub import CardData
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK, RepoCard
 
-    card = card.removeprefix("\ufeff")  # a byte order mark
-    ending = "\r\n" if "\r\n" in card else "\n"
-    match = FRONT.match(card)
-    front = match.group(1) if match else ""
+    newline = "\r\n" if "\r\n" in card else "\n"
+    there = REGEX_YAML_BLOCK.search(card)  # the Hub's own idea of a front matter
+    if there is None:
+        card = newline.join(["---", "", "---", "", card or f"# {name}{newline}"])
     try:
-        data = yaml.safe_load(front) or {}
-        there = data.get("model-index") or [{"name": name, "results": []}]
-        first, *others = there
+        whole = RepoCard(card)  # not a ModelCard, which keeps of other people's results only the fields that it knows
+        first, *others = whole.data.get("model-index") or [{"name": name}]
         theirs = [entry for entry in first.get("results") or [] if not _is_ours(entry)]
-        index = [{**first, "results": [*theirs, *results]}, *others]
+        whole.data["model-index"] = [{**first, "results": [*theirs, *results]}, *others]
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"the front matter of {CARD} cannot be read ({reason}); mend it, then export again"
-        ) from error
-    block = _to_yaml({"model-index": index}).replace("\n", ending)
-    if front and not front.endswith("\n"):
-        front += ending
-    start, end = _place_of_index(front)
-    front = front[:start] + block + front[end:]
-    body = card[match.end() :] if match else (ending + card if card else f"{ending}# {name}{ending}")
-    return f"---{ending}{front}---{ending}{body}"
+        said = f"the front matter of {CARD} cannot be read ({error}); mend it, then export again"
+        raise CheckpointError(said) from error
+    if there is not None:
+        index = CardData(**{"model-index": whole.data["model-index"]}).to_yaml(newline)
+        front, replaced = INDEX.subn(lambda _: index, there[2], count=1)
+        front = front if replaced else f"{front}{newline}{index}"
+        merged = card[: there.start(2)] + front + card[there.end(2) :]
+        with suppress(yaml.YAMLError, TypeError, ValueError):
+            if RepoCard(merged).data.to_dict() == whole.data.to_dict():
+                return merged
+    return str(whole)
 
 
 def write_model_card(weights: Path, lines: Sequence[Line]) -> Path:
@@ -190,7 +159,7 @@ def write_model_card(weights: Path, lines: Sequence[Line]) -> Path:
     """
     path = weights / CARD
     try:
-        card = path.read_bytes().decode("utf-8") if path.exists() else ""
+        card = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); mend it, then export again") from error
     write_atomic(path, merge_card(card, lines[0].agent, model_index_results(lines)))
@@ -204,39 +173,31 @@ def task_id(meta: RunMeta) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text).strip("_")
 
 
-def eval_result_files(lines: Sequence[Line], dataset: str) -> dict[str, str]:
-    """The figures as ``.eval_results`` files, one each, by file name: success in percent.
+def write_eval_results(weights: Path, lines: Sequence[Line], dataset: str) -> list[Path]:
+    """Write the figures as files in a checkpoint's ``.eval_results``, one each: success in percent.
 
     Args:
+        weights: the checkpoint's folder.
         lines: of one agent.
         dataset: the benchmark's data set on the Hub, such as ``org/name``.
-    """
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-    files: dict[str, str] = {}
-    for line in lines:
-        meta, rate = line.results[0].meta, line.success.rate
-        seeds = ", ".join(map(str, line.seeds))
-        notes = f"{_how(meta)}; {line.success.n} episodes, seeds {seeds}; gtr-bench {meta.version}"
-        if bounds := _bounds(100 * rate.low, 100 * rate.high, 2):
-            notes += f"; 95% interval {bounds[0]} to {bounds[1]}"
-        entry = EvalResultEntry(
-            dataset_id=dataset, task_id=task_id(meta), value=round(100 * rate.value, 2), date=meta.date, notes=notes
-        )
-        how = "" if meta.temperature is None else "_greedy" if meta.temperature == 0 else f"_t{meta.temperature:g}"
-        name = f"gtr_bench_{task_id(meta)}{how}.yaml"
-        files[name] = MARK + _to_yaml(eval_result_entries_to_yaml([entry]))
-    return files
-
-
-def write_eval_results(weights: Path, lines: Sequence[Line], dataset: str) -> list[Path]:
-    """Write the figures as files in a checkpoint's ``.eval_results``.
 
     Raises:
         OutputExistsError: a file of that name was written by somebody else; none is written then.
     """
-    files = {weights / EVAL_RESULTS / name: text for name, text in eval_result_files(lines, dataset).items()}
-    for path in files:
+    import yaml
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    files: dict[Path, str] = {}
+    for line in lines:
+        meta, rate, task = line.results[0].meta, line.success.rate, task_id(line.results[0].meta)
+        seeds = ", ".join(map(str, line.seeds))
+        notes = f"{_how(meta)}; {line.success.n} episodes, seeds {seeds}; gtr-bench {meta.version}"
+        if bounds := _bounds(100 * rate.low, 100 * rate.high, 2):
+            notes += f"; 95% interval {bounds[0]} to {bounds[1]}"
+        entry = EvalResultEntry(dataset, task, round(100 * rate.value, 2), date=meta.date, notes=notes)
+        how = "" if meta.temperature is None else "_greedy" if meta.temperature == 0 else f"_t{meta.temperature:g}"
+        path = weights / ".eval_results" / f"gtr_bench_{task}{how}.yaml"
+        files[path] = MARK + yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
         if path.exists() and not path.read_bytes().startswith(MARK.encode()):
             raise OutputExistsError(f"{path} was not written by gtr-bench export; move it away, then export again")
     for path, text in files.items():

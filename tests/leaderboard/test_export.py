@@ -106,6 +106,10 @@ def test_what_others_wrote_in_a_card_stays_byte_for_byte(checkpoint: Path, evalu
         ("---\nmodel-index: []\nlicense: mit\n---\n", "license: mit\n---\n"),
         ("---\nmodel-index:\nlicense: mit\n---\n", "license: mit\n---\n"),
         ("---\r\nlicense: mit\r\n---\r\nbody\r\n", "body\r\n"),
+        ("---\nlanguage: no  # Norwegian\n---\n", ""),
+        ("---\n{license: mit}\n---\nbody", "body"),
+        ("---\n'model-index': [\n]\nlicense: mit\n---\nbody", "body"),
+        ("---\nmodel-index:\n\n# none\n- name: mine\n\n  results: []\nlicense: mit\n---\nbody", "body"),
     ],
 )
 def test_cards_of_any_form(card: str, kept: str) -> None:
@@ -116,6 +120,7 @@ def test_cards_of_any_form(card: str, kept: str) -> None:
     assert data["model-index"] == [{"name": "mine", "results": [entry]}]
     assert ("license" in data) == ("license" in card)
     assert merge_card(merged, "mine", [entry]) == merged
+    assert ("language: no  # Norwegian" in merged) == ("language" in card)
     assert "\n" not in merged.replace("\r\n", "") or "\r" not in card
 
 
