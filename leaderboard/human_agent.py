@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from gtr_envs.episode import Request, Response
 from gtr_envs.errors import SettingError
 from gtr_envs.protocol import AnswerStatus, write_answer
 from leaderboard.half_blocks import half_blocks, has_pictures
-from leaderboard.inline_pictures import as_png, inline_picture, inline_protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +30,6 @@ class HumanPolicy:
         read: asks for a line, given the words to ask with; the terminal's own if None.
         console: where pictures and questions are shown; stderr if None, so that stdout stays free for results.
         folder: where the picture is kept; a temporary one, removed at the end, if None.
-        environment: of the process, which says what the terminal can show.
 
     Attributes:
         batch_limit: one episode at a time.
@@ -53,7 +48,6 @@ class HumanPolicy:
         read: Callable[[str], str] | None = None,
         console: Console | None = None,
         folder: Path | None = None,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         if read is None and not sys.stdin.isatty():
             raise SettingError(
@@ -64,7 +58,6 @@ class HumanPolicy:
 
         self.console = console or Console(stderr=True)
         self._read = read or self._ask_terminal
-        self._environment = os.environ if environment is None else environment
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="gtr-bench-")
         self.picture = (folder or Path(self._temporary.name if self._temporary else ".")) / "frame.png"
         self._question = ""
@@ -101,24 +94,18 @@ class HumanPolicy:
 
     def _show(self, request: Request) -> None:
         """Show the picture and, where they changed, the words."""
-        png = as_png(request.frame)
+        from PIL import Image
+
         beside = self.picture.with_suffix(".part")
-        beside.write_bytes(png)
+        Image.fromarray(request.frame).save(beside, "PNG")
         beside.replace(self.picture)  # a viewer that follows the file never sees half a picture
-        self._draw(request.frame, png)
+        if has_pictures(self.console):
+            self.console.print(half_blocks(request.frame, min(60, self.console.width)))
         self._say(f"picture: {self.picture}", "dim")
         if request.prompt != self._question:
             self._question = request.prompt
             self._say(request.prompt)
             self._say(HOW_TO, "dim")
-
-    def _draw(self, frame: np.ndarray, png: bytes) -> None:
-        protocol = inline_protocol(self._environment) if self.console.is_terminal else None
-        if protocol is not None:
-            self.console.file.write(inline_picture(png, protocol))
-            self.console.file.flush()
-        elif has_pictures(self.console):
-            self.console.print(half_blocks(frame, min(60, self.console.width)))
 
     def _ask(self, words: str) -> str:
         try:
