@@ -29,11 +29,11 @@ from pathlib import Path
 from merging import merge_growth
 from rich.console import Console
 from rich.table import Table
+from shapes import shape_names
 from train_parts import PARTS, Record, median, metered, read_records, rest, settings_of, tokens_per_second
 from train_shape import Plan, report
 
 from gtr_agent.model import choose_device
-from gtr_agent.shapes import shape_names
 from gtr_agent.train import train
 from gtr_envs.errors import GtrError
 from leaderboard.quickstart_plan import START

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import torch
 from rich.console import Console
 from rich.table import Table
+from shapes import build_shape
 from train_parts import PARTS, Record, median, metered, read_records, rest, settings_of, tokens_per_second
 
 from gtr_agent.config import load_settings
@@ -21,7 +22,6 @@ from gtr_agent.precision import resolve_precision
 from gtr_agent.progress import Clock
 from gtr_agent.run import Run
 from gtr_agent.settings import Settings
-from gtr_agent.shapes import build_shape
 from gtr_agent.sharding import blocks
 from gtr_agent.start import with_model
 from gtr_agent.teacher import most_kept
@@ -40,7 +40,7 @@ class Plan:
     """What is measured.
 
     Attributes:
-        shape: one of :func:`gtr_agent.shapes.shape_names`, or ``tiny``.
+        shape: one of :func:`shapes.shape_names`, or ``tiny``.
         device: ``cpu`` or ``cuda``.
         preset: whose settings are trained with.
         answer_tokens: how long each answer is; random weights do not end one.

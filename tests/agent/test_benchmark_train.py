@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from gtr_agent.shapes import build_shape
+from benchmarks.shapes import build_shape
 from tests.agent.conftest import TOY
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -131,7 +131,7 @@ def test_printed_memory_is_what_the_benchmark_computes(monkeypatch: pytest.Monke
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from train_shape import Plan, memory
 
-    from gtr_agent.shapes import build_shape
+    from benchmarks.shapes import build_shape
 
     columns = []
     for name in ("qwen2.5-vl-3b", "qwen2.5-vl-7b"):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.shapes import SPECIAL_IDS, build_shape, shape_config, shape_names, shape_processor
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import stack_answers
 from gtr_agent.config import load_settings
 from gtr_agent.generation import generate
 from gtr_agent.layout import encode_prompts, end_token
 from gtr_agent.lora import lora_targets
-from gtr_agent.shapes import SPECIAL_IDS, build_shape, shape_config, shape_names, shape_processor
 from gtr_envs.errors import SettingError
 from gtr_envs.tasks import task_for
 from gtr_envs.text_actions import make_text_env

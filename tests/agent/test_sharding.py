@@ -86,7 +86,7 @@ def test_each_process_holds_its_part_and_all_while_nothing_is_learned(runs: Path
 def test_the_blocks_are_nearly_the_whole_of_a_large_model() -> None:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    from gtr_agent.shapes import shape_config
+    from benchmarks.shapes import shape_config
 
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(shape_config("qwen2.5-vl-7b"))
