@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from gtr_envs.cards.blackjack import BlackjackEnv
 from gtr_envs.cards.ez_points import EZPointsEnv
-from gtr_envs.cards.frame_pool import FramePool
+from gtr_envs.cards.frame_copy import FrameCopy
 from gtr_envs.cards.number_line import NumberLineEnv
 from gtr_envs.cards.points24 import Points24Env
 from gtr_envs.cards.table import TableEnv
@@ -59,7 +59,6 @@ class TableVectorEnv(SyncVectorEnv):
         number = check_whole("num_envs", num_envs, 1, MAX_ENVS)
         make = partial(kind, copy=False, **options)
         super().__init__([make] * number, copy=copy, autoreset_mode=_checked_mode(autoreset_mode))
-        self._pool = FramePool()
         self._share_frames()
 
     def _share_frames(self) -> None:
@@ -96,7 +95,7 @@ class TableVectorEnv(SyncVectorEnv):
             for env, each, chosen in zip(self.envs, seeds, mask.tolist(), strict=True)
         ]
         self._autoreset_envs[mask] = False
-        pictures = self._pool.copy_of(self._frames) if self.copy else self._frames
+        pictures = self._frames.copy() if self.copy else self._frames
         return pictures, stack_infos(infos)
 
     def step(self, actions: np.ndarray) -> Step:
@@ -116,7 +115,7 @@ class TableVectorEnv(SyncVectorEnv):
         chosen = self._checked_actions(actions)
         again = self._autoreset_envs if self.autoreset_mode is AutoresetMode.NEXT_STEP else None
         self._check_running(again)
-        copying = self._pool.begin_copy(self._frames) if self.copy else None
+        copying = FrameCopy(self._frames) if self.copy else None
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         infos: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtr_envs.cards import frame_pool
+from gtr_envs.cards import frame_copy
 from gtr_envs.cards.vector import TableVectorEnv, stack_infos
 from gtr_envs.errors import ActionError, HandError, SettingError
 from tests.envs.every_environment import CASES, IDS, LOOKS, equal
@@ -63,8 +63,8 @@ def test_it_says_what_the_same_environments_say_one_by_one(
     env_id: str, options: dict[str, Any], mode: str, copied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if copied == "meanwhile":  # small batches as large ones are on a machine with two processors
-        monkeypatch.setattr(frame_pool, "LARGE", 0)
-        monkeypatch.setattr(frame_pool, "_processors", lambda: 2)
+        monkeypatch.setattr(frame_copy, "LARGE", 0)
+        monkeypatch.setattr(frame_copy, "_processors", lambda: 2)
     ours, oracle = native(env_id, 3, autoreset_mode=mode, **options), one_by_one(env_id, 3, mode, **options)
     random = np.random.default_rng(1)
     assert same_steps(ours.reset(seed=7), oracle.reset(seed=7))
