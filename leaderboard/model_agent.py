@@ -23,19 +23,7 @@ def load_checkpoint(folder: Path, options: AgentOptions) -> Policy:
         CheckpointError: there is no agent there, it is damaged, or its base model cannot be found.
         MissingExtraError: playing a model needs libraries that are not installed.
     """
-
-    def load() -> Policy:
-        from gtr_agent.policy import load_policy
-
-        return load_policy(
-            folder,
-            temperature=options.temperature,
-            greedy=options.greedy,
-            max_new_tokens=options.max_new_tokens,
-            precision=options.precision,
-        )
-
-    return _named_errors(f"checkpoint {folder}", load)
+    return _load(folder, options)
 
 
 def load_hub_model(name: str, options: AgentOptions) -> Policy:
@@ -51,27 +39,24 @@ def load_hub_model(name: str, options: AgentOptions) -> Policy:
     """
     if Path(name).is_dir():
         return load_checkpoint(Path(name), options)
+    policy = _load(name, options)
+    policy.name = plain_name(name)
+    return policy
 
-    def load() -> Policy:
-        from gtr_agent.policy import load_named_policy
 
-        return load_named_policy(
-            name,
+def _load(agent: Path | str, options: AgentOptions) -> Policy:
+    """Load a folder, or a model by name; whatever a library says of a broken one, the user needs one line and a fix."""
+    try:
+        from gtr_agent.policy import load_named_policy, load_policy
+
+        load: Callable[..., Policy] = load_policy if isinstance(agent, Path) else load_named_policy
+        return load(
+            agent,
             temperature=options.temperature,
             greedy=options.greedy,
             max_new_tokens=options.max_new_tokens,
             precision=options.precision,
         )
-
-    policy = _named_errors(f"model {name}", load)
-    policy.name = plain_name(name)
-    return policy
-
-
-def _named_errors(what: str, load: Callable[[], Policy]) -> Policy:
-    """Load a model; whatever a library says about a broken one, the user needs one line and the mend."""
-    try:
-        return load()
     except ImportError as error:
         if isinstance(error, GtrError) or (error.name or "").startswith("gtr_agent"):
             raise
@@ -80,6 +65,7 @@ def _named_errors(what: str, load: Callable[[], Policy]) -> Policy:
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
+        what = f"checkpoint {agent}" if isinstance(agent, Path) else f"model {agent}"
         raise CheckpointError(
             f"{what} is damaged or cannot be run here ({type(error).__name__}: {first}); choose another checkpoint or "
             "model, or train again"

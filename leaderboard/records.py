@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,24 +156,41 @@ def read_episodes(folder: Path) -> tuple[list[Episode], int]:
     Raises:
         ResultError: a whole line is damaged, or a seed occurs twice.
     """
-    path = folder / EPISODES
+    fix = "delete that line and run the same gtr-bench eval again"
+    episodes, rest = read_by_seed(folder / EPISODES, episode_from_line, fix)
+    return [episodes[seed] for seed in sorted(episodes)], rest
+
+
+def read_by_seed(path: Path, from_line: Callable[[bytes], Any], fix: str) -> tuple[dict[int, Any], int]:
+    """Read a file with a line for each episode; one that is not there is empty.
+
+    Args:
+        path: the file.
+        from_line: reads a line, of something that has a ``seed``; raises ValueError if it is damaged.
+        fix: what to do about a damaged line, in words.
+
+    Returns:
+        what the lines hold, by seed, and how many bytes of a last line that an interruption cut short follow them.
+
+    Raises:
+        ResultError: a whole line is damaged, or a seed occurs twice.
+    """
     try:
         *lines, rest = path.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return [], 0
+        return {}, 0
     except OSError as error:
         raise ResultError(f"{path} cannot be read: {error.strerror}") from error
-    episodes: dict[int, Episode] = {}
+    found: dict[int, Any] = {}
     for number, line in enumerate(lines, start=1):
-        mend = "delete that line and run the same gtr-bench eval again"
         try:
-            episode = episode_from_line(line)
+            one = from_line(line)
         except ValueError as error:
-            raise ResultError(f"{path}, line {number} is damaged ({error}); {mend}") from error
-        if episode.seed in episodes:
-            raise ResultError(f"{path}, line {number}: seed {episode.seed} is there twice; {mend}")
-        episodes[episode.seed] = episode
-    return [episodes[seed] for seed in sorted(episodes)], len(rest)
+            raise ResultError(f"{path}, line {number} is damaged ({error}); {fix}") from error
+        if one.seed in found:
+            raise ResultError(f"{path}, line {number}: seed {one.seed} is there twice; {fix}")
+        found[one.seed] = one
+    return found, len(rest)
 
 
 def result_folders(path: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from gtr_envs.episode import Episode
 from gtr_envs.errors import OutputExistsError, ResultError
-from leaderboard.records import to_json, write_atomic
+from leaderboard.records import read_by_seed, to_json, write_atomic
 
 SCORES = "scores.jsonl"
 DIGITS = 5
@@ -106,23 +106,7 @@ def read_scores(folder: Path) -> dict[int, EpisodeScores]:
     Raises:
         ResultError: a whole line is damaged, or a seed occurs twice.
     """
-    path = folder / SCORES
-    try:
-        *lines, _ = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ResultError(f"{path} cannot be read: {error.strerror}") from error
-    found: dict[int, EpisodeScores] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            scores = scores_from_line(line)
-        except ValueError as error:
-            raise ResultError(f"{path}, line {number} is damaged ({error}); delete that line") from error
-        if scores.seed in found:
-            raise ResultError(f"{path}, line {number}: seed {scores.seed} is there twice; delete that line")
-        found[scores.seed] = scores
-    return found
+    return read_by_seed(folder / SCORES, scores_from_line, "delete that line")[0]
 
 
 def scores_of_episode(folder: Path, episode: Episode) -> EpisodeScores | None:

@@ -26,9 +26,7 @@ def draw_table(cards: Sequence[str], size: int = CANVAS, theme: ThemeName = "cla
         HandError: if a card is unknown, or if there are too many.
         SettingError: if the theme is unknown.
     """
-    canvas = np.empty((size, size, 3), np.uint8)
-    Painter(theme, size).formula_table(canvas, cards)
-    return canvas
+    return draw_frame(cards, (), size, theme)
 
 
 def draw_token(canvas: np.ndarray, position: int, token: str, theme: ThemeName = "classic") -> None:
