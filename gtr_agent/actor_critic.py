@@ -26,7 +26,6 @@ from gtr_agent.folding import (
     folds_exactly,
 )
 from gtr_agent.layout import PromptBatch, join
-from gtr_agent.lean_pass import lean_states, parts_of_pass
 from gtr_agent.logits import chunked_log_probs
 from gtr_agent.losses import entropy_of, log_probs_of
 from gtr_agent.model import autocast
@@ -113,8 +112,6 @@ class ActorCritic(nn.Module):
         self.train_folded = train_folded
         self.collect_folded = collect_folded
         self.sharded = sharded
-        # Whether what computes the same faster may stand in for the model's own forward pass.
-        self.lean = not sharded
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = [causal]  # in a list, so that its weights are not registered a second time
         self.placeholders = placeholder_tokens(causal.config)
@@ -191,9 +188,6 @@ class ActorCritic(nn.Module):
     def hidden_states(self, inputs: dict[str, Tensor], first: int = 0) -> Tensor:
         """The last hidden states from a column on, (turns, tokens from there on, hidden size)."""
         positions, _ = token_positions(self.causal, inputs)
-        parts = parts_of_pass(self.causal, inputs, self.precision) if self.lean else None
-        if parts is not None:
-            return lean_states(self.causal, parts, inputs, positions["position_ids"], first)
         output = self.causal.base_model(**as_model_inputs(inputs), **positions, use_cache=False)
         return output.last_hidden_state[:, first:]
 

@@ -1,73 +1,45 @@
-"""What continues prompts token by token: the model itself, or for small models on a CPU something leaner.
-
-:func:`start_decoder` reads the prompts, where it can leanly too, and picks the one that goes on from there.
-"""
+"""What continues prompts token by token: the model's own forward pass, with transformers' own key-value cache."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from transformers.cache_utils import DynamicCache
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.features import as_model_inputs
-from gtr_agent.kv_cache import make_cache
 from gtr_agent.layout import PromptBatch
-from gtr_agent.lean_decoder import LeanDecoder
-from gtr_agent.lean_parts import collect_parts
-from gtr_agent.lean_pass import lean_states, parts_of_pass
 from gtr_agent.model import autocast
 from gtr_agent.positions import token_positions
 from gtr_agent.precision import Precision
 
 
-class Decoder(Protocol):
-    """Continues a batch of turns whose prompts were read."""
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """Append one token to each turn, (turns,); returns the logits of the next, (turns, vocabulary)."""
-
-    def keep(self, indices: Tensor) -> None:
-        """Go on with some of the turns."""
-
-
-def start_decoder(actor: ActorCritic, prompt: PromptBatch, lean: bool = True) -> tuple[Decoder, Tensor]:
+def start_decoder(actor: ActorCritic, prompt: PromptBatch) -> tuple[Decoder, Tensor]:
     """Read prompts.
 
     Args:
         actor: whose model reads them, and in which precision.
         prompt: the prompts.
-        lean: whether the lean decoder may be taken where it fits.
 
     Returns:
         what continues them, and the logits of the first token, (turns, vocabulary).
     """
     model = actor.causal
     mask = prompt.inputs["attention_mask"]
-    cache = make_cache(model.config, torch.bfloat16 if actor.precision == "bfloat16" else None)
+    cache = DynamicCache(config=model.config)
     positions, deltas = token_positions(model, prompt.inputs)
-    parts = parts_of_pass(model, prompt.inputs, actor.precision) if lean else None
-    if parts is not None and deltas is not None:
-        last = mask.shape[1] - 1
-        states = lean_states(model, parts, prompt.inputs, positions["position_ids"], last, cache)
-        logits = functional.linear(states[:, -1].to(parts.head.dtype), parts.head)
-        return LeanDecoder(parts, cache, mask, deltas), logits
     with autocast(actor.precision, mask.device.type):
         output = model(
             **as_model_inputs(prompt.inputs), **positions, past_key_values=cache, use_cache=True, logits_to_keep=1
         )
-    logits = output.logits[:, -1]
-    parts = collect_parts(model, actor.precision) if lean else None
-    if parts is not None and deltas is not None:
-        return LeanDecoder(parts, cache, mask, deltas), logits
     leading = positions["position_ids"].shape[:-2] if deltas is not None else None
-    return ModelDecoder(model, cache, mask, deltas, leading, actor.precision), logits
+    return Decoder(model, cache, mask, deltas, leading, actor.precision), output.logits[:, -1]
 
 
-class ModelDecoder:
-    """The model's own forward pass, for every model and device.
+class Decoder:
+    """Continues a batch of turns whose prompts were read, for every model and device.
 
     Args:
         model: the causal model.
@@ -95,7 +67,7 @@ class ModelDecoder:
         self.precision = precision
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Append one token to each turn."""
+        """Append one token to each turn, (turns,); returns the logits of the next, (turns, vocabulary)."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
         positions = {}
         if self.deltas is not None and self.leading is not None:

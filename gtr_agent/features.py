@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from gtr_agent.layout import FEATURES, ROW_TENSORS, PromptBatch
-from gtr_agent.lean_tower import lean_features
 from gtr_agent.model import autocast
 from gtr_agent.precision import Precision
 
@@ -24,7 +23,7 @@ def takes_features(causal: Any) -> bool:
     )
 
 
-def tower_features(causal: Any, prompt: PromptBatch, precision: Precision, lean: bool = True) -> list[Tensor]:
+def tower_features(causal: Any, prompt: PromptBatch, precision: Precision) -> list[Tensor]:
     """What the vision tower makes of a batch's pictures, (visual tokens, 1 + deep layers, hidden size) each.
 
     Qwen3-VL's vision tower also speaks to the first layers of the language model: those are its deep layers.
@@ -33,13 +32,9 @@ def tower_features(causal: Any, prompt: PromptBatch, precision: Precision, lean:
         causal: the model.
         prompt: the batch.
         precision: of the forward passes.
-        lean: whether what computes the same faster may stand in for the tower where it fits.
     """
     wanted = inspect.signature(causal.get_image_features).parameters
     pictures = {name: tensor for name, tensor in prompt.inputs.items() if name in wanted and name not in ROW_TENSORS}
-    found = lean_features(causal, prompt.inputs, precision) if lean else None
-    if found is not None:
-        return [features.unsqueeze(1) for features in found]
     with torch.no_grad(), autocast(precision, prompt.inputs["input_ids"].device.type):
         output = causal.get_image_features(**pictures, return_dict=True)
     levels = [output.pooler_output, *(getattr(output, "deepstack_features", None) or [])]

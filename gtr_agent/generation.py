@@ -61,7 +61,7 @@ def choose_token(logits: Tensor, temperature: float, uniform: Tensor | None) -> 
 
 
 def generate(
-    actor: ActorCritic, prompt: PromptBatch, uniforms: Tensor | None, max_new_tokens: int, end: int, lean: bool = True
+    actor: ActorCritic, prompt: PromptBatch, uniforms: Tensor | None, max_new_tokens: int, end: int
 ) -> list[tuple[list[int], list[float]]]:
     """Write answers with a key-value cache.
 
@@ -71,7 +71,6 @@ def generate(
         uniforms: (turns, max_new_tokens) numbers in [0, 1), or None for greedy answers.
         max_new_tokens: tokens after which an answer is cut off.
         end: the token that ends an answer; it is part of the answer where it came.
-        lean: whether the lean decoder may be taken where it fits.
 
     Returns:
         each answer's tokens and their log-probs in nats.
@@ -81,7 +80,7 @@ def generate(
     tokens = torch.full((len(rows), max_new_tokens), end, device=rows.device)
     log_probs = torch.zeros((len(rows), max_new_tokens), device=rows.device)
     with inference(actor.causal):
-        decoder, logits = start_decoder(actor, prompt, lean)
+        decoder, logits = start_decoder(actor, prompt)
         for step in range(max_new_tokens):
             uniform = None if uniforms is None else uniforms[rows, step]
             token, log_prob = choose_token(actor.writable(logits), actor.temperature, uniform)
