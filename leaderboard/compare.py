@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from gtr_envs.episode import Episode
 from gtr_envs.errors import ResultError
+from leaderboard.pool import ground_key, grouped
 from leaderboard.records import RunMeta
 from leaderboard.sources import game_of
 from leaderboard.stats import Interval, mcnemar, row_means, stratified_bootstrap
@@ -26,14 +27,16 @@ CARDS = ("gtr/Points24", "gtr/EZPoints", "gtr/Blackjack")
 
 @dataclass(frozen=True)
 class Pair:
-    """One episode that both agents played."""
+    """One episode that both agents played, and the settings of the first's evaluation."""
 
-    env_id: str
-    rules: str
-    split: str
-    seed: int
+    meta: RunMeta
     first: Episode
     second: Episode
+
+    @property
+    def part(self) -> tuple[str, str, str]:
+        """The environment, its rules and the split."""
+        return (self.meta.env_id, self.meta.rules, self.meta.split)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Comparison:
 
 def place_of(meta: RunMeta) -> tuple[object, ...]:
     """What two evaluations must have in common for their episodes to be pairs."""
-    return (meta.env_id, meta.rules, meta.games, meta.split, meta.seed)
+    return (*ground_key(meta), meta.seed)
 
 
 def compare_results(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
@@ -99,10 +102,7 @@ def compare_results(first: Sequence[Result], second: Sequence[Result]) -> Compar
     """
     names = _names(first, second)
     found = pair_up(first, second, names)
-    places = list(dict.fromkeys((pair.env_id, pair.rules, pair.split) for pair in found))
-    parts = tuple(
-        _difference([pair for pair in found if (pair.env_id, pair.rules, pair.split) == place]) for place in places
-    )
+    parts = tuple(_difference(pairs) for pairs in grouped(found, lambda pair: pair.part))
     pooled = parts[0] if len(parts) == 1 else _difference(_each_hand_once(found))
     return Comparison(*names, parts, pooled, conclude(*names, pooled))
 
@@ -123,12 +123,13 @@ def pair_up(first: Sequence[Result], second: Sequence[Result], names: tuple[str,
     pairs = []
     for ours in sorted(first, key=lambda result: str(place_of(result.meta))):
         theirs = others.get(place_of(ours.meta))
-        by_seed = {episode.seed: episode for episode in theirs.episodes} if theirs else {}
+        if theirs is None:
+            continue
+        by_seed = {episode.seed: episode for episode in theirs.episodes}
         for episode in ours.episodes:
-            if episode.seed in by_seed and theirs is not None:
+            if episode.seed in by_seed:
                 _check_same_start(ours, theirs, episode, by_seed[episode.seed])
-                meta = ours.meta
-                pairs.append(Pair(meta.env_id, meta.rules, meta.split, meta.seed, episode, by_seed[episode.seed]))
+                pairs.append(Pair(ours.meta, episode, by_seed[episode.seed]))
     if not pairs:
         raise ResultError(
             f"{names[0]} and {names[1]} have no episodes in common: {names[0]} has {_listed(first)}; {names[1]} has "
@@ -164,28 +165,22 @@ def _each_hand_once(pairs: Sequence[Pair]) -> list[Pair]:
     """Without the pairs whose seed dealt the same hand or game in another split: they are no further evidence."""
     kept: dict[tuple[object, ...], Pair] = {}
     for pair in pairs:
-        start = _start(pair.first) if pair.first.info else pair.split
-        kept.setdefault((pair.env_id, pair.rules, pair.first.seed, start), pair)
+        start = _start(pair.first) if pair.first.info else pair.meta.split
+        kept.setdefault((pair.meta.env_id, pair.meta.rules, pair.first.seed, start), pair)
     return list(kept.values())
 
 
 def _difference(pairs: Sequence[Pair]) -> Difference:
     only_first = sum(pair.first.success and not pair.second.success for pair in pairs)
     only_second = sum(pair.second.success and not pair.first.success for pair in pairs)
-    strata: dict[tuple[object, ...], list[Pair]] = {}
-    for pair in pairs:
-        strata.setdefault((pair.env_id, pair.rules, pair.split, pair.seed), []).append(pair)
-    wins = [[float(p.second.success) - float(p.first.success) for p in stratum] for stratum in strata.values()]
-    gains = [[p.second.episode_return - p.first.episode_return for p in stratum] for stratum in strata.values()]
-    one_kind = len({(pair.env_id, pair.rules) for pair in pairs}) == 1
-
-    def joined(name: str) -> str:
-        return "+".join(dict.fromkeys(str(getattr(pair, name)) for pair in pairs))
-
+    strata = grouped(pairs, lambda pair: (pair.part, pair.meta.seed))
+    wins = [[float(p.second.success) - float(p.first.success) for p in stratum] for stratum in strata]
+    gains = [[p.second.episode_return - p.first.episode_return for p in stratum] for stratum in strata]
+    env_id, rules, split = ("+".join(dict.fromkeys(names)) for names in zip(*(p.part for p in pairs), strict=True))
     return Difference(
-        env_id=joined("env_id"),
-        rules=joined("rules"),
-        split=joined("split"),
+        env_id=env_id,
+        rules=rules,
+        split=split,
         n=len(pairs),
         first_success=sum(pair.first.success for pair in pairs) / len(pairs),
         second_success=sum(pair.second.success for pair in pairs) / len(pairs),
@@ -193,7 +188,7 @@ def _difference(pairs: Sequence[Pair]) -> Difference:
         only_second=only_second,
         success=stratified_bootstrap(wins, row_means),
         p_value=mcnemar(only_first, only_second),
-        episode_return=stratified_bootstrap(gains, row_means) if one_kind else None,
+        episode_return=stratified_bootstrap(gains, row_means) if len({pair.part[:2] for pair in pairs}) == 1 else None,
     )
 
 

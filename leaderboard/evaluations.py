@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,12 @@ from leaderboard.agents import AgentOptions, describe_agent, is_local_model, loa
 from leaderboard.cli_parts import note
 from leaderboard.evaluate import evaluate, make_meta, result_folder
 from leaderboard.grounds import Ground
-from leaderboard.pool import Pooled, pool_results, pools
+from leaderboard.pool import Pool, pools
 from leaderboard.progress import evaluation_progress
 from leaderboard.records import SCHEMA_VERSION, RunMeta, to_json
 from leaderboard.spending import spent_before, total_usage
 from leaderboard.standings import number, percent, print_result
-from leaderboard.summary import Result
+from leaderboard.summary import Result, SuccessRate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,19 +148,18 @@ def _print(terminal: Console, result: Result) -> None:
         )
 
 
-def pooled_lines(pooled: Pooled) -> list[tuple[str, str]]:
+def pooled_lines(pool: Pool) -> list[tuple[str, str]]:
     """What several seeds gave together, as (what, figure) pairs for the terminal."""
-    rate, one = pooled.success_mean, pooled.success_by_seed
-    lines = [
-        ("success", percent(pooled.success)),
-        ("  resampled within seeds", f"{100 * rate.value:.1f}% [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"),
-        ("  by seed", ", ".join(f"{seed}: {100 * found.rate.value:.1f}%" for seed, found in one.items())),
-    ]
-    if math.isnan(rate.low):
-        lines.pop(1)
-    if pooled.success_solvable is not None and pooled.n_solvable != pooled.n_episodes:
-        lines.append(("on solvable hands", percent(pooled.success_solvable)))
-    return [*lines, ("episode return", number(pooled.episode_return)), ("  middle half", number(pooled.return_iqm))]
+    rate, solvable = pool.success_mean, SuccessRate.of_solvable(pool.episodes)
+    by_seed = [f"{result.meta.seed}: {100 * result.summary.success.rate.value:.1f}%" for result in pool.results]
+    lines = [("success", percent(pool.success))]
+    if not math.isnan(rate.low):
+        interval = f"{100 * rate.value:.1f}% [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+        lines.append(("  resampled within seeds", interval))
+    lines.append(("  by seed", ", ".join(by_seed)))
+    if solvable is not None and solvable.n != pool.success.n:
+        lines.append(("on solvable hands", percent(solvable)))
+    return [*lines, ("episode return", number(pool.episode_return)), ("  middle half", number(pool.return_iqm))]
 
 
 def print_pooled(terminal: Console, results: Sequence[Result]) -> None:
@@ -168,14 +167,13 @@ def print_pooled(terminal: Console, results: Sequence[Result]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    for group in pools(results):
-        if len(group) < 2:
+    for pool in pools(results):
+        if len(pool.results) < 2:
             continue
-        meta, pooled = group[0].meta, pool_results(group)
+        meta, seeds = pool.meta, ", ".join(map(str, pool.seeds))
         grid = Table.grid(padding=(0, 2))
-        for what, figure in pooled_lines(pooled):
+        for what, figure in pooled_lines(pool):
             grid.add_row(what, Text(figure))
-        seeds = ", ".join(map(str, pooled.seeds))
         title = f"\n{meta.agent} on {meta.env_id}, split {meta.split}, {meta.rules} rules, seeds {seeds} pooled"
         terminal.print(title, style="bold", markup=False, highlight=False)
         terminal.print(grid)
@@ -183,13 +181,12 @@ def print_pooled(terminal: Console, results: Sequence[Result]) -> None:
 
 def results_json(results: Sequence[Result]) -> str:
     """The figures of evaluations for machines, one JSON object: each of them, and those of several seeds pooled."""
-    groups = [group for group in pools(results) if len(group) > 1]
     found = {
         "schema_version": SCHEMA_VERSION,
         "complete": all(len(result.episodes) == result.meta.n_episodes for result in results),
         "crashed": sum(result.summary.crashed for result in results),
         "results": [_result_json(result) for result in results],
-        "pooled": [{**_place(group[0].meta), **asdict(pool_results(group))} for group in groups],
+        "pooled": [_pooled_json(pool) for pool in pools(results) if len(pool.results) > 1],
     }
     return to_json(found, 2)
 
@@ -205,5 +202,7 @@ def _result_json(result: Result) -> dict[str, Any]:
     }
 
 
-def _place(meta: RunMeta) -> dict[str, Any]:
-    return {"agent": meta.agent, "env_id": meta.env_id, "split": meta.split, "rules": meta.rules}
+def _pooled_json(pool: Pool) -> dict[str, Any]:
+    meta = pool.meta
+    place = {"agent": meta.agent, "env_id": meta.env_id, "split": meta.split, "rules": meta.rules}
+    return {**place, **pool.to_json()}

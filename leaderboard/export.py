@@ -18,8 +18,8 @@ from typing import Any
 
 from gtr_envs.errors import CheckpointError, OutputExistsError, ResultError
 from leaderboard.agent_card import fingerprint
+from leaderboard.pool import Pool, ranked
 from leaderboard.records import RunMeta, write_atomic
-from leaderboard.site.lines import Line, make_lines
 from leaderboard.standings import sampling
 from leaderboard.summary import Result
 from leaderboard.table import finished_only
@@ -49,7 +49,7 @@ def find_weights(folder: Path) -> Path:
     return latest
 
 
-def own_lines(results: Sequence[Result], weights: Path) -> list[Line]:
+def own_lines(results: Sequence[Result], weights: Path) -> list[Pool]:
     """The figures of the evaluations of these weights, pooled over seeds.
 
     Args:
@@ -67,7 +67,7 @@ def own_lines(results: Sequence[Result], weights: Path) -> list[Line]:
             f"none of these results is of the weights in {weights} (digest {digest}); they are of: {others}; "
             f"evaluate it with gtr-bench eval --agent {weights}"
         )
-    return make_lines(own)
+    return ranked(own)
 
 
 def _how(meta: RunMeta) -> str:
@@ -79,13 +79,13 @@ def _bounds(low: float, high: float, digits: int) -> list[float] | None:
     return [round(low, digits), round(high, digits)] if math.isfinite(low) and math.isfinite(high) else None
 
 
-def model_index_results(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def model_index_results(lines: Sequence[Pool]) -> list[dict[str, Any]]:
     """One agent's figures as results of a ``model-index``: success rate (0 to 1) and mean return, with intervals."""
     from huggingface_hub import EvalResult, ModelCardData
 
     found = []
     for line in lines:
-        meta, rate, mean = line.results[0].meta, line.success.rate, line.episode_return
+        meta, rate, mean = line.meta, line.success.rate, line.episode_return
         arguments = {"harness": f"{HARNESS} {meta.version}", "seeds": list(line.seeds), "n_episodes": line.success.n}
         for kind, name, stat in (("success_rate", "success rate", rate), ("mean_reward", "mean episode return", mean)):
             bounds = _bounds(stat.low, stat.high, 4)
@@ -151,7 +151,7 @@ def merge_card(card: str, name: str, results: Sequence[dict[str, Any]]) -> str:
     return str(whole)
 
 
-def write_model_card(weights: Path, lines: Sequence[Line]) -> Path:
+def write_model_card(weights: Path, lines: Sequence[Pool]) -> Path:
     """Put the figures into the ``model-index`` of a checkpoint's card; a card is made where there is none.
 
     Raises:
@@ -162,7 +162,7 @@ def write_model_card(weights: Path, lines: Sequence[Line]) -> Path:
         card = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); mend it, then export again") from error
-    write_atomic(path, merge_card(card, lines[0].agent, model_index_results(lines)))
+    write_atomic(path, merge_card(card, lines[0].meta.agent, model_index_results(lines)))
     return path
 
 
@@ -173,7 +173,7 @@ def task_id(meta: RunMeta) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text).strip("_")
 
 
-def write_eval_results(weights: Path, lines: Sequence[Line], dataset: str) -> list[Path]:
+def write_eval_results(weights: Path, lines: Sequence[Pool], dataset: str) -> list[Path]:
     """Write the figures as files in a checkpoint's ``.eval_results``, one each: success in percent.
 
     Args:
@@ -189,7 +189,7 @@ def write_eval_results(weights: Path, lines: Sequence[Line], dataset: str) -> li
 
     files: dict[Path, str] = {}
     for line in lines:
-        meta, rate, task = line.results[0].meta, line.success.rate, task_id(line.results[0].meta)
+        meta, rate, task = line.meta, line.success.rate, task_id(line.meta)
         seeds = ", ".join(map(str, line.seeds))
         notes = f"{_how(meta)}; {line.success.n} episodes, seeds {seeds}; gtr-bench {meta.version}"
         if bounds := _bounds(100 * rate.low, 100 * rate.high, 2):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gtr_envs.errors import CheckpointError, SettingError
 from leaderboard.agents import AgentOptions, describe_agent, load_agent
 from leaderboard.cli_parts import print_table
+from leaderboard.compare import compare_results
 from leaderboard.evaluate import evaluate
 from leaderboard.progress import evaluation_progress, in_words
 from leaderboard.provenance import package_version
@@ -24,7 +25,7 @@ from leaderboard.quickstart_plan import BUDGETS, PRESET, SPLITS, START, Plan
 from leaderboard.records import locked
 from leaderboard.site import write_site
 from leaderboard.stages import SCRATCH, Stages, finished_stages, kept_precision
-from leaderboard.standings import compare, standings, standings_table
+from leaderboard.standings import standings, standings_table
 from leaderboard.summary import Result
 from leaderboard.table import write_csv
 
@@ -102,14 +103,14 @@ def evaluate_agents(specs: Sequence[tuple[str, str]], out: Path, plan: Plan, ter
 
 def comparison_line(results: Sequence[Result], split: str, what: str) -> str:
     """How the trained agent compares with its warm start on the same hands, in one line."""
-    first, second = (
-        next(result for result in results if (result.meta.agent, result.meta.split) == (name, split))
+    sides = (
+        [result for result in results if (result.meta.agent, result.meta.split) == (name, split)]
         for name in (WARM_START, TRAINED)
     )
-    found = compare(first, second)
+    found = compare_results(*sides).pooled
     if found.only_first + found.only_second == 0:
         return f"  on {what}: the same outcome on each of {found.n} hands"
-    change = found.difference
+    change = found.success
     return (
         f"  on {what}: {100 * change.value:+.1f} points [{100 * change.low:+.1f}, {100 * change.high:+.1f}], "
         f"p = {found.p_value:.2g} (exact McNemar, {found.n} hands)"

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gtr_envs.episode import Episode
-from leaderboard.stats import Interval, PairedComparison, compare_paired, row_means, stratified_bootstrap
+from leaderboard.options import WHOLE
+from leaderboard.pool import agent_key, grouped, place, resampled
+from leaderboard.records import RunMeta
+from leaderboard.stats import Interval, row_means
 from leaderboard.summary import Result, SuccessRate, Summary
 from leaderboard.wording import DEFAULT_ENV, wording
 
@@ -19,53 +22,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standing:
-    """One agent on one environment, over all seeds it was evaluated with.
+    """One agent on one environment, over all splits and seeds it was evaluated with.
 
     Attributes:
-        agent, method, env_id, rules, temperature: as in the leaderboard.
+        meta: the settings of its first evaluation.
         rates: success by split; a split that is not known is not there.
         episode_return: mean return of the episodes in ``return_split``; resampled within seeds.
         return_split: the split that agents are ranked by first, where it was played, else those that were.
     """
 
-    agent: str
-    method: str
-    env_id: str
-    rules: str
-    temperature: float | None
+    meta: RunMeta
     rates: Mapping[str, SuccessRate]
     episode_return: Interval
     return_split: str
 
 
-def _episodes(results: Sequence[Result], split: str) -> list[Episode]:
-    return [episode for result in results if result.meta.split == split for episode in result.episodes]
-
-
-def _of_split(results: Sequence[Result], split: str) -> list[Episode]:
-    """The episodes of a split: from the evaluation of that split, else from those hands of the mixed one.
-
-    The two are never pooled: with the same seed they may hold the same hand twice.
-    """
-    return _episodes(results, split) or [e for e in _episodes(results, "all") if e.info.get("hand_split") == split]
-
-
 def _standing(results: Sequence[Result]) -> Standing:
     meta = results[0].meta
     ranking = wording(meta.env_id).ranking
-    played = sorted({result.meta.split for result in results})
-    found = {split: _of_split(results, split) for split in dict.fromkeys((*ranking, *played))}
-    splits = [ranking[0]] if ranking[0] in played else played
-    chosen = [result for split in splits for result in results if result.meta.split == split]
-    returns = [[episode.episode_return for episode in result.episodes] for result in chosen]
+    played: dict[str, list[Episode]] = {}
+    for result in results:
+        played.setdefault(result.meta.split, []).extend(result.episodes)
+    # A side that was not played by itself is known from the mixed hands. Where it was, the two are never pooled: with
+    # the same seed they may hold the same hand twice.
+    sides = {side: [e for e in played.get(WHOLE, ()) if e.info.get("hand_split") == side] for side in ranking}
+    splits = [ranking[0]] if ranking[0] in played else list(played)
     return Standing(
-        agent=meta.agent,
-        method=meta.method,
-        env_id=meta.env_id,
-        rules=meta.rules,
-        temperature=meta.temperature,
-        rates={split: SuccessRate.of(episodes) for split, episodes in found.items() if episodes},
-        episode_return=stratified_bootstrap(returns, row_means),
+        meta,
+        rates={split: SuccessRate.of(episodes) for split, episodes in {**sides, **played}.items() if episodes},
+        episode_return=resampled((r for r in results if r.meta.split in splits), "episode_return", row_means),
         return_split="+".join(splits),
     )
 
@@ -74,20 +59,16 @@ def standings(results: Sequence[Result]) -> list[Standing]:
     """One line an agent, environment and rules; of each environment the best first.
 
     Args:
-        results: evaluations, finished or not; those of one agent with different seeds are pooled.
+        results: finished evaluations; those of one agent with different seeds are pooled.
     """
-    groups: dict[tuple[object, ...], list[Result]] = {}
-    for result in sorted(results, key=lambda result: (result.meta.split, result.meta.seed)):
-        meta = result.meta
-        key = (meta.env_id, meta.rules, meta.agent, meta.method, meta.temperature, meta.fingerprint)
-        groups.setdefault(key, []).append(result)
+    ordered = sorted(results, key=lambda result: (result.meta.split, result.meta.seed))
+    groups = grouped(ordered, lambda result: (*agent_key(result.meta), result.meta.env_id, result.meta.rules))
 
-    def place(line: Standing) -> tuple[object, ...]:
-        rates = [line.rates.get(split) for split in wording(line.env_id).ranking]
-        ranks = [math.inf if success is None else -success.rate.value for success in rates]
-        return (line.env_id, line.rules, *ranks, line.agent)
+    def key(line: Standing) -> tuple[object, ...]:
+        rates = [line.rates.get(split) for split in wording(line.meta.env_id).ranking]
+        return place(line.meta, *(math.inf if rate is None else -rate.rate.value for rate in rates))
 
-    return sorted((_standing(group) for group in groups.values()), key=place)
+    return sorted(map(_standing, groups), key=key)
 
 
 def percent(success: SuccessRate | None, gap: str = " ") -> str:
@@ -125,18 +106,16 @@ def share(part: float) -> str:
 
 def standings_tables(lines: Sequence[Standing]) -> list[Table]:
     """The standings for the terminal, a table for each environment; the usual one alone needs no title."""
-    groups: dict[str, list[Standing]] = {}
-    for line in lines:
-        groups.setdefault(line.env_id, []).append(line)
-    if list(groups) == [DEFAULT_ENV]:
+    groups = grouped(lines, lambda line: line.meta.env_id)
+    if [group[0].meta.env_id for group in groups] == [DEFAULT_ENV]:
         return [standings_table(lines)]
-    return [standings_table(group, _title(group)) for group in groups.values()]
+    return [standings_table(group, _title(group)) for group in groups]
 
 
 def _title(lines: Sequence[Standing]) -> str:
     """An environment, and its rules where they are the same in all lines and not the plain ones."""
-    env_id, rules = lines[0].env_id, lines[0].rules
-    alike = all(line.rules == rules for line in lines)
+    env_id, rules = lines[0].meta.env_id, lines[0].meta.rules
+    alike = all(line.meta.rules == rules for line in lines)
     return f"{env_id}, {rules} rules" if alike and rules != "strict" else env_id
 
 
@@ -145,51 +124,34 @@ def standings_table(lines: Sequence[Standing], title: str | None = None) -> Tabl
     from rich import box
     from rich.table import Table
 
-    words = wording(lines[0].env_id)
+    words = wording(lines[0].meta.env_id)
     intervals = "[ ]: 95% intervals, Wilson's for success, bootstrap for return"
     caption = f"{intervals}\n{words.explained}" if words.explained else intervals
     table = Table(
         title=title, caption=caption, box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False, collapse_padding=True
     )
     table.add_column("agent", overflow="fold")
-    mixed = len({line.rules for line in lines}) > 1
+    mixed = len({line.meta.rules for line in lines}) > 1
     if mixed:
         table.add_column("rules" if title else "environment", overflow="fold" if title else "ellipsis")
-    several = len({line.temperature for line in lines} - {None}) > 1
+    several = len({line.meta.temperature for line in lines} - {None}) > 1
     splits = columns(lines)
     for column in (*map(words.heading, splits), "return"):
         table.add_column(column, justify="right", no_wrap=True)
     if several:
         table.add_column("sampling")
     for line in lines:
-        place = [line.rules if title else f"{line.env_id} {line.rules}"] if mixed else []
+        place = [line.meta.rules if title else f"{line.meta.env_id} {line.meta.rules}"] if mixed else []
         returns = number(line.episode_return, "\n") + ("" if line.return_split == "all" else f"\n({line.return_split})")
         rates = [percent(line.rates.get(split), "\n") for split in splits]
-        table.add_row(line.agent, *place, *rates, returns, *([sampling(line.temperature)] if several else []))
+        table.add_row(line.meta.agent, *place, *rates, returns, *([sampling(line.meta.temperature)] if several else []))
     return table
 
 
 def columns(lines: Sequence[Standing]) -> list[str]:
     """The splits that the table of an environment shows: its usual ones, and whatever else was played."""
-    usual = [split for split, _ in wording(lines[0].env_id).columns]
+    usual = [split for split, _ in wording(lines[0].meta.env_id).columns]
     return [*usual, *sorted({split for line in lines for split in line.rates} - set(usual))]
-
-
-def compare(first: Result, second: Result) -> PairedComparison:
-    """Compare two agents on the hands that both played (same environment, options and seed).
-
-    Raises:
-        ValueError: they did not play the same hands.
-    """
-    keys = [(r.meta.env_id, dict(r.meta.env_kwargs), r.meta.seed) for r in (first, second)]
-    if keys[0] != keys[1]:
-        raise ValueError(
-            f"{first.folder} and {second.folder} hold different hands; evaluate both with the same options"
-        )
-    ours = {episode.seed: episode.success for episode in first.episodes}
-    theirs = {episode.seed: episode.success for episode in second.episodes}
-    both = sorted(ours.keys() & theirs.keys())
-    return compare_paired([ours[seed] for seed in both], [theirs[seed] for seed in both])
 
 
 def result_lines(result: Result) -> list[tuple[str, str]]:

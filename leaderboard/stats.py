@@ -25,25 +25,6 @@ class Interval:
     high: float
 
 
-@dataclass(frozen=True)
-class PairedComparison:
-    """Two agents on the same hands.
-
-    Attributes:
-        n: pairs compared.
-        only_first: hands that only the first agent solved.
-        only_second: hands that only the second agent solved.
-        difference: success rate of the second minus that of the first, with a bootstrap interval over the pairs.
-        p_value: exact two-sided McNemar test of "neither is better".
-    """
-
-    n: int
-    only_first: int
-    only_second: int
-    difference: Interval
-    p_value: float
-
-
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a success rate.
 
@@ -131,40 +112,27 @@ def stratified_bootstrap(
 
     Source: Agarwal et al. (2021), https://arxiv.org/abs/2108.13264, section 4.1.
     """
-    return stratified_bootstraps(strata, [statistic], seed, n_resamples, confidence)[0]
-
-
-def stratified_bootstraps(
-    strata: Sequence[Sequence[float] | np.ndarray],
-    statistics: Sequence[Callable[[np.ndarray], np.ndarray]],
-    seed: int = 0,
-    n_resamples: int = 10_000,
-    confidence: float = 0.95,
-) -> list[Interval]:
-    """Several statistics by one :func:`stratified_bootstrap`: the same numbers, drawn once."""
     samples = [np.asarray(values, dtype=np.float64) for values in strata if len(values)]
     if not samples:
-        return [Interval(math.nan, math.nan, math.nan)] * len(statistics)
+        return Interval(math.nan, math.nan, math.nan)
     whole = np.concatenate(samples)
     alone = all(sample.size == 1 for sample in samples)
     if np.all(whole == whole[0]):
         spread = math.nan if alone else float(whole[0])
-        return [Interval(float(whole[0]), spread, spread)] * len(statistics)
-    values = [float(statistic(whole[np.newaxis])[0]) for statistic in statistics]
+        return Interval(float(whole[0]), spread, spread)
+    value = float(statistic(whole[np.newaxis])[0])
     if alone:
-        return [Interval(value, math.nan, math.nan) for value in values]
+        return Interval(value, math.nan, math.nan)
     rng = np.random.default_rng(seed)
     rows = max(1, BOOTSTRAP_CHUNK // whole.size)
-    found: list[list[np.ndarray]] = [[] for _ in statistics]
+    found: list[np.ndarray] = []
     for done in range(0, n_resamples, rows):
         count = min(rows, n_resamples - done)
         drawn = [sample[rng.integers(sample.size, size=(count, sample.size))] for sample in samples]
-        resamples = np.concatenate(drawn, axis=1)
-        for own, statistic in zip(found, statistics, strict=True):
-            own.append(statistic(resamples))
+        found.append(statistic(np.concatenate(drawn, axis=1)))
     tail = (1.0 - confidence) / 2.0
-    bounds = [np.quantile(np.concatenate(own), [tail, 1.0 - tail]) for own in found]
-    return [Interval(value, float(low), float(high)) for value, (low, high) in zip(values, bounds, strict=True)]
+    low, high = np.quantile(np.concatenate(found), [tail, 1.0 - tail])
+    return Interval(value, float(low), float(high))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -185,30 +153,3 @@ def mcnemar(only_first: int, only_second: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(only_first, only_first + only_second).pvalue)
-
-
-def compare_paired(
-    first: Sequence[bool], second: Sequence[bool], seed: int = 0, n_resamples: int = 10_000
-) -> PairedComparison:
-    """Compare two agents that played the same hands.
-
-    Args:
-        first: success of the first agent on each hand.
-        second: success of the second agent on the same hands, in the same order.
-        seed: the seed of the bootstrap.
-        n_resamples: how many resamples the bootstrap draws.
-
-    Returns:
-        the counts of hands that only one of them solved, the difference of the success rates with its interval, and the
-        p-value of the exact McNemar test (1 if they never differ).
-
-    Raises:
-        ValueError: the vectors differ in length.
-    """
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} results against {len(second)}: a paired comparison needs the same hands")
-    pairs = list(zip(map(bool, first), map(bool, second), strict=True))
-    only_first = sum(a and not b for a, b in pairs)
-    only_second = sum(b and not a for a, b in pairs)
-    difference = bootstrap_mean([float(b) - float(a) for a, b in pairs], seed, n_resamples)
-    return PairedComparison(len(pairs), only_first, only_second, difference, mcnemar(only_first, only_second))

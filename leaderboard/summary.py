@@ -110,7 +110,8 @@ class Result:
         return {"schema_version": SCHEMA_VERSION, **head, **asdict(self.summary)}
 
 
-def _share(part: float, whole: int) -> float:
+def ratio(part: float, whole: int) -> float:
+    """A part of a whole; NaN of nothing."""
     return part / whole if whole else math.nan
 
 
@@ -136,12 +137,12 @@ def summarise(episodes: Sequence[Episode], wall_s: float | None = None) -> Summa
         truncated=stops[StopReason.TRUNCATED],
         crashed=stops[StopReason.CRASHED],
         first_crash=_first_crash(episodes),
-        illegal_rate=_share(sum(episode.n_illegal for episode in episodes), n_turns),
-        invalid_answer_rate=_share(sum(episode.n_invalid for episode in episodes), n_turns),
-        repaired_rate=_share(sum(episode.n_repaired for episode in episodes), n_turns),
+        illegal_rate=ratio(sum(episode.n_illegal for episode in episodes), n_turns),
+        invalid_answer_rate=ratio(sum(episode.n_invalid for episode in episodes), n_turns),
+        repaired_rate=ratio(sum(episode.n_repaired for episode in episodes), n_turns),
         card_reading=read_cards(episodes),
-        steps_mean=_share(n_turns, len(episodes)),
-        thought_tokens_mean=_share(sum(episode.thought_tokens for episode in episodes), n_turns),
+        steps_mean=ratio(n_turns, len(episodes)),
+        thought_tokens_mean=ratio(sum(episode.thought_tokens for episode in episodes), n_turns),
         tokens_out=sum(episode.tokens for episode in episodes),
         wall_s=wall_s,
     )

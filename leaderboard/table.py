@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtr_envs.errors import MissingExtraError, ResultError
+from leaderboard.pool import ranked
 from leaderboard.records import SCHEMA_VERSION, write_atomic
 from leaderboard.summary import Result
 
@@ -124,30 +125,13 @@ def to_row(result: Result) -> Row:
     )
 
 
-def sort_results(results: Sequence[Result]) -> list[Result]:
-    """Environment by environment, split by split, the best agent first (over all its seeds), seeds in order."""
-    pooled: dict[tuple[str, ...], tuple[int, int]] = {}
-    for result in results:
-        key = (result.meta.env_id, result.meta.rules, result.meta.split, result.meta.agent)
-        successes, n = pooled.get(key, (0, 0))
-        pooled[key] = (successes + result.summary.success.successes, n + result.summary.n_episodes)
-
-    def place(result: Result) -> tuple[object, ...]:
-        meta = result.meta
-        successes, n = pooled[(meta.env_id, meta.rules, meta.split, meta.agent)]
-        split = SPLITS.index(meta.split) if meta.split in SPLITS else len(SPLITS)
-        return (meta.env_id, meta.rules, split, meta.split, -successes / max(n, 1), meta.agent, meta.seed)
-
-    return sorted(results, key=place)
-
-
 def measured_rows(results: Sequence[Result]) -> list[Row]:
     """The rows of the finished evaluations, in the leaderboard's order.
 
     Raises:
         ResultError: none is finished.
     """
-    return [to_row(result) for result in sort_results(finished_only(results))]
+    return [to_row(result) for pool in ranked(finished_only(results), SPLITS) for result in pool.results]
 
 
 def reported_rows() -> list[Row]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from gtr_envs.episode import Episode
 from leaderboard.pictures import Pictures
+from leaderboard.pool import Pool, ranked
 from leaderboard.site.contents import agent_values, index_values
 from leaderboard.site.curves import find_runs, learning_curves
 from leaderboard.site.files import check_folder, page_names, replay_name, write_folder
-from leaderboard.site.lines import Line, make_lines
 from leaderboard.site.pages import Pages
 from leaderboard.site.samples import EpisodeView, episode_number, episode_view, sample_of
 from leaderboard.summary import Result
@@ -51,17 +52,20 @@ def build_site(results: Sequence[Result], options: Options, notice: Notice) -> d
         ResultError: none of the evaluations is finished, or a folder of runs holds none.
     """
     finished = finished_only(results)
-    lines = make_lines(finished)
+    lines = ranked(finished)
+    several = [line for line in lines if len(line.results) > 1]
+    with ThreadPoolExecutor() as threads:  # numpy lets go of the interpreter while it draws
+        list(threads.map(lambda line: (line.episode_return, line.return_iqm), several))
     reported = reported_rows() if options.reported else []
     runs = find_runs(options.runs, notice) if options.runs else {}
-    names = page_names(line.agent for line in lines)
+    names = page_names(line.meta.agent for line in lines)
     pages, pictures = Pages(), Pictures()
     files = {
         "index.html": pages.render("index.html.j2", **index_values(finished, lines, reported, names)),
         "leaderboard.csv": format_csv(measured_rows(finished) + reported).encode(),
     }
     for agent, name in names.items():
-        own = [line for line in lines if line.agent == agent]
+        own = [line for line in lines if line.meta.agent == agent]
         curves = learning_curves(runs[agent], notice) if agent in runs else []
         samples = Samples(name.removesuffix(".html"), options, pictures, notice)
         files[f"agents/{name}"] = pages.render("agent.html.j2", **agent_values(own, curves, samples.of))
@@ -125,7 +129,7 @@ class Samples:
         self.notice = notice
         self.replays: dict[str, bytes] = {}
 
-    def of(self, lines: Sequence[Line]) -> list[EpisodeView]:
+    def of(self, lines: Sequence[Pool]) -> list[EpisodeView]:
         """The samples of the agent's lines on one environment."""
         return [
             episode_view(result, episode, self.pictures, self._replay(result, episode), self.notice)

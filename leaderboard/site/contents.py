@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from leaderboard.pool import Pool, split_order
 from leaderboard.site.curves import Curve
-from leaderboard.site.lines import Line, split_order
+from leaderboard.site.drawing import Axis
 from leaderboard.site.samples import EpisodeView
 from leaderboard.site.views import (
     about,
     failures_view,
+    figure_cells,
     line_view,
     mean_cell,
-    number_of,
     plot_views,
     rate_cell,
     reported_view,
     return_axes,
     seeds_text,
-    share_of,
     split_title,
     tasks_view,
 )
@@ -29,24 +29,24 @@ from leaderboard.wording import wording
 
 
 def index_values(
-    results: Sequence[Result], lines: Sequence[Line], reported: Sequence[Row], names: Mapping[str, str]
+    results: Sequence[Result], lines: Sequence[Pool], reported: Sequence[Row], names: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the first page shows."""
     links = {agent: f"agents/{name}" for agent, name in names.items()}
     axes = return_axes(lines)
-    environments = list(dict.fromkeys([*(line.env_id for line in lines), *(row.env_id for row in reported)]))
-    splits = {(split_order(line.env_id, line.split), line.split) for line in lines}
+    environments = list(dict.fromkeys([*(line.meta.env_id for line in lines), *(row.env_id for row in reported)]))
+    splits = {(split_order(line.meta.env_id, line.meta.split), line.meta.split) for line in lines}
     ordered = [split for _, split in sorted(splits)] + [row.split for row in reported]
     metas = [result.meta for result in results]
     return {
-        "lines": [line_view(line, links[line.agent], axes[line.env_id, line.rules]) for line in lines],
+        "lines": [line_view(line, links[line.meta.agent], axes[line.meta.env_id, line.meta.rules]) for line in lines],
         "plots": plot_views(lines, links),
         "reported": [reported_view(row) for row in reported],
         "environments": environments,
         "splits": list(dict.fromkeys(ordered)),
         "explained": [
             (env_id, wording(env_id).explained)
-            for env_id in dict.fromkeys(line.env_id for line in lines)
+            for env_id in dict.fromkeys(line.meta.env_id for line in lines)
             if wording(env_id).explained
         ],
         "n_results": len(results),
@@ -57,7 +57,7 @@ def index_values(
 
 
 def agent_values(
-    lines: Sequence[Line], curves: Sequence[Curve], samples: Callable[[Sequence[Line]], list[EpisodeView]]
+    lines: Sequence[Pool], curves: Sequence[Curve], samples: Callable[[Sequence[Pool]], list[EpisodeView]]
 ) -> dict[str, Any]:
     """What an agent's page shows.
 
@@ -67,11 +67,11 @@ def agent_values(
         samples: gives the sample episodes of its lines on one environment.
     """
     metas = [result.meta for line in lines for result in line.results]
-    groups: dict[tuple[str, str], list[Line]] = {}
+    groups: dict[tuple[str, str], list[Pool]] = {}
     for line in lines:
-        groups.setdefault((line.env_id, line.rules), []).append(line)
+        groups.setdefault((line.meta.env_id, line.meta.rules), []).append(line)
     return {
-        "agent": lines[0].agent,
+        "agent": lines[0].meta.agent,
         "method": ", ".join(dict.fromkeys(meta.method for meta in metas)),
         "base_model": ", ".join(dict.fromkeys(meta.base_model or "" for meta in metas)),
         "versions": sorted({meta.version + (f" at {meta.git_commit}" if meta.git_commit else "") for meta in metas}),
@@ -84,12 +84,12 @@ def agent_values(
                 "figures": [row for line in own for row in _figure_rows(line, return_axes(own)[env_id, rules])],
                 "explained": wording(env_id).explained,
                 "failures": [
-                    {"title": split_title(env_id, line.split), "about": about(line.results[0])}
+                    {"title": split_title(env_id, line.meta.split), "about": about(line.meta)}
                     | failures_view(env_id, line.episodes)
                     for line in own
                 ],
                 "tasks": [
-                    (split_title(env_id, line.split), seeds_text(line.seeds[:1]), tasks_view(tasks))
+                    (split_title(env_id, line.meta.split), seeds_text(line.seeds[:1]), tasks_view(tasks))
                     for line in own
                     if (tasks := line.results[0].summary.success_by_task)
                 ],
@@ -100,39 +100,21 @@ def agent_values(
     }
 
 
-def _figure_rows(line: Line, axis: Any) -> list[dict[str, Any]]:
+def _figure_rows(line: Pool, axis: Axis) -> list[dict[str, Any]]:
     """A line's figures over all seeds, and below them those of each seed where there are several."""
-    title = split_title(line.env_id, line.split)
-    several = line.return_iqm is not None
-    whole = {
-        "split": title,
-        "about": about(line.results[0]),
-        "seeds": seeds_text(line.seeds),
-        "several": several,
-        "n": line.success.n,
-        "success": rate_cell(line.success.rate),
-        "return": mean_cell(line.episode_return, axis),
-        "iqm": mean_cell(line.return_iqm, None) if line.return_iqm else None,
-        "illegal": share_of(line.of_turns("n_illegal")),
-        "invalid": share_of(line.of_turns("n_invalid")),
-        "repaired": share_of(line.of_turns("n_repaired")),
-        "steps": number_of(line.an_episode("steps"), 1),
-        "tokens": number_of(line.of_turns("thought_tokens"), 1),
-    }
-    rows = [{**whole, "part": False}]
-    for result in line.results if several else ():
-        summary = result.summary
-        figures = {
-            "seeds": seeds_text([result.meta.seed]),
-            "n": summary.n_episodes,
-            "success": rate_cell(summary.success.rate),
-            "return": mean_cell(summary.episode_return, axis),
-            "iqm": None,
-            "illegal": share_of(summary.illegal_rate),
-            "invalid": share_of(summary.invalid_answer_rate),
-            "repaired": share_of(summary.repaired_rate),
-            "steps": number_of(summary.steps_mean, 1),
-            "tokens": number_of(summary.thought_tokens_mean, 1),
+    several = len(line.results) > 1
+    place = {"split": split_title(line.meta.env_id, line.meta.split), "about": about(line.meta), "several": several}
+
+    def row(pool: Pool) -> dict[str, Any]:
+        return {
+            **place,
+            "part": pool is not line,
+            "seeds": seeds_text(pool.seeds),
+            "n": pool.success.n,
+            "success": rate_cell(pool.success.rate),
+            "return": mean_cell(pool.episode_return, axis),
+            "iqm": mean_cell(pool.return_iqm, None) if several and pool is line else None,
+            **{name: cell.text for name, cell in figure_cells(pool).items()},
         }
-        rows.append({**whole, **figures, "part": True})
-    return rows
+
+    return [row(line), *(row(Pool((result,))) for result in line.results if several)]

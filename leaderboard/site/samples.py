@@ -10,8 +10,8 @@ from gtr_envs.errors import ResultError
 from gtr_envs.protocol import AnswerStatus
 from leaderboard.options import WHOLE
 from leaderboard.pictures import Pictures
+from leaderboard.pool import Pool
 from leaderboard.replay import replay
-from leaderboard.site.lines import Line
 from leaderboard.summary import Result
 from leaderboard.texts import card_name, readable, signed
 from leaderboard.wording import outcome
@@ -129,7 +129,7 @@ def episode_view(
     )
 
 
-def sample_of(lines: Sequence[Line], count: int) -> list[tuple[Result, Episode]]:
+def sample_of(lines: Sequence[Pool], count: int) -> list[tuple[Result, Episode]]:
     """The sample of an agent on one environment: of its first seed, spread over the splits in their order.
 
     Args:
@@ -137,7 +137,7 @@ def sample_of(lines: Sequence[Line], count: int) -> list[tuple[Result, Episode]]
             others' hands is left out beside two of them: with the same seed it may hold the same hand.
         count: how many episodes in all.
     """
-    sides = [line for line in lines if line.split != WHOLE]
+    sides = [line for line in lines if line.meta.split != WHOLE]
     firsts = [line.results[0] for line in (sides if len(sides) >= 2 else lines)]
     shares = [len(range(place, count, len(firsts))) for place in range(len(firsts))]
     chosen = [choose(result.episodes, share) for result, share in zip(firsts, shares, strict=True)]

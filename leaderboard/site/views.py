@@ -9,11 +9,12 @@ from typing import Any
 
 from gtr_envs.episode import Episode
 from leaderboard.failures import Failure, count_failures
+from leaderboard.pool import Pool, split_order
+from leaderboard.records import RunMeta
 from leaderboard.site.drawing import RATE, Axis, axis_for, mark, percent_of, ticks
-from leaderboard.site.lines import Line, split_order
 from leaderboard.standings import sampling
 from leaderboard.stats import Interval
-from leaderboard.summary import Result, SuccessRate
+from leaderboard.summary import SuccessRate
 from leaderboard.table import Row
 from leaderboard.wording import wording
 
@@ -60,12 +61,12 @@ def mean_cell(mean: Interval, axis: Axis | None) -> Cell:
     return Cell(number_of(mean.value), sort_key(mean.value), bounds, mark(mean, axis) if axis else None)
 
 
-def return_axes(lines: Sequence[Line]) -> dict[tuple[str, str], Axis]:
+def return_axes(lines: Sequence[Pool]) -> dict[tuple[str, str], Axis]:
     """The axis of returns of each environment and its rules, wide enough for all intervals on it."""
     values: dict[tuple[str, str], list[float]] = {}
     for line in lines:
         found = line.episode_return
-        values.setdefault((line.env_id, line.rules), []).extend((found.value, found.low, found.high))
+        values.setdefault((line.meta.env_id, line.meta.rules), []).extend((found.value, found.low, found.high))
     return {key: axis_for(known) for key, known in values.items()}
 
 
@@ -80,15 +81,23 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))
 
 
-def about(result: Result) -> str:
+def about(meta: RunMeta) -> str:
     """How an agent was made and samples, in a line."""
-    meta = result.meta
     method = "" if meta.method == meta.agent else meta.method
     how = "" if meta.temperature is None else sampling(meta.temperature).replace(" ", "\u00a0")
     return " · ".join(filter(None, (method, meta.base_model or "", how)))
 
 
-def line_view(line: Line, link: str, axis: Axis) -> dict[str, Any]:
+def figure_cells(pool: Pool) -> dict[str, Cell]:
+    """How an agent plays: shares in percent, and means."""
+    shares = ("illegal", "invalid", "repaired")
+    return {
+        name: Cell(share_of(value) if name in shares else number_of(value, 1), sort_key(value))
+        for name, value in pool.figures.items()
+    }
+
+
+def line_view(line: Pool, link: str, axis: Axis) -> dict[str, Any]:
     """A line of the table of measured results.
 
     Args:
@@ -96,33 +105,19 @@ def line_view(line: Line, link: str, axis: Axis) -> dict[str, Any]:
         link: of the agent's page.
         axis: of returns.
     """
-    columns = {
-        "illegal": ("n_illegal", True),
-        "invalid": ("n_invalid", True),
-        "repaired": ("n_repaired", True),
-        "steps": ("steps", False),
-        "tokens": ("thought_tokens", True),
-    }
-    figures = {
-        name: line.of_turns(count) if turns else line.an_episode(count) for name, (count, turns) in columns.items()
-    }
-    shares = ("illegal", "invalid", "repaired")
     return {
-        "agent": line.agent,
+        "agent": line.meta.agent,
         "link": link,
-        "about": about(line.results[0]),
-        "env": line.env_id,
-        "rules": "" if line.rules == "strict" else line.rules,
-        "split": line.split,
-        "split_order": split_order(line.env_id, line.split)[0],
+        "about": about(line.meta),
+        "env": line.meta.env_id,
+        "rules": "" if line.meta.rules == "strict" else line.meta.rules,
+        "split": line.meta.split,
+        "split_order": split_order(line.meta.env_id, line.meta.split)[0],
         "seeds": seeds_text(line.seeds),
         "episodes": line.success.n,
         "success": rate_cell(line.success.rate),
         "return": mean_cell(line.episode_return, axis),
-        "figures": [
-            (name, Cell(share_of(value) if name in shares else number_of(value, 1), sort_key(value)))
-            for name, value in figures.items()
-        ],
+        "figures": list(figure_cells(line).items()),
     }
 
 
@@ -141,7 +136,7 @@ def reported_view(row: Row) -> dict[str, Any]:
     }
 
 
-def plot_views(lines: Sequence[Line], links: Mapping[str, str]) -> list[dict[str, Any]]:
+def plot_views(lines: Sequence[Pool], links: Mapping[str, str]) -> list[dict[str, Any]]:
     """A plot for each environment, rules and split: each agent's success and return with their intervals.
 
     Args:
@@ -149,9 +144,9 @@ def plot_views(lines: Sequence[Line], links: Mapping[str, str]) -> list[dict[str
         links: each agent's page.
     """
     axes = return_axes(lines)
-    groups: dict[tuple[str, str, str], list[Line]] = {}
+    groups: dict[tuple[str, str, str], list[Pool]] = {}
     for line in lines:
-        groups.setdefault((line.env_id, line.rules, line.split), []).append(line)
+        groups.setdefault((line.meta.env_id, line.meta.rules, line.meta.split), []).append(line)
     return [
         {
             "env": env_id,
@@ -162,9 +157,9 @@ def plot_views(lines: Sequence[Line], links: Mapping[str, str]) -> list[dict[str
             "return_ticks": ticks(axes[env_id, rules]),
             "rows": [
                 {
-                    "agent": line.agent,
-                    "link": links[line.agent],
-                    "about": about(line.results[0]),
+                    "agent": line.meta.agent,
+                    "link": links[line.meta.agent],
+                    "about": about(line.meta),
                     "success": rate_cell(line.success.rate),
                     "return": mean_cell(line.episode_return, axes[env_id, rules]),
                 }

@@ -17,6 +17,7 @@ from leaderboard.stats import Interval
 from leaderboard.summary import Result, find_results
 
 from .conftest import Evaluate
+from .test_table import made_up
 
 
 def difference(only_first: int, only_second: int, success: Interval, p_value: float) -> Difference:
@@ -76,6 +77,15 @@ def test_hands_are_paired_by_seed(evaluation: Evaluate) -> None:
     assert part.episode_return.value == pytest.approx(sum(gained) / 9)
     assert found.pooled == part
     assert "expert is better" in found.conclusion
+
+
+def test_one_hand_against_five_by_hand() -> None:
+    # one hand only the first solved, five only the second: p = 2 * (C(6,0) + C(6,1)) / 2^6 = 14 / 64
+    found = compare_results([made_up("TtttttTt")], [made_up("tTTTTTTt", agent="b")]).pooled
+    assert (found.n, found.only_first, found.only_second) == (8, 1, 5)
+    assert found.p_value == pytest.approx(14 / 64)
+    assert found.success.value == pytest.approx(4 / 8)
+    assert found.success.low < 0.5 < found.success.high
 
 
 def test_a_hand_that_two_splits_dealt_counts_once_together(evaluation: Evaluate) -> None:

@@ -21,13 +21,11 @@ from leaderboard.cli import main
 from leaderboard.evaluate import evaluate
 from leaderboard.failures import Failure, count_failures, failure_of
 from leaderboard.pictures import Pictures
-from leaderboard.pool import pool_results
 from leaderboard.records import episode_from_line, episode_to_line
 from leaderboard.site import write_site
 from leaderboard.site.curves import find_runs, learning_curves, read_metrics
 from leaderboard.site.drawing import RATE, axis_for, mark, polylines
 from leaderboard.site.files import CONTENTS, page_names
-from leaderboard.site.lines import make_lines
 from leaderboard.site.samples import choose
 from leaderboard.stats import Interval
 from leaderboard.summary import Result, find_results
@@ -113,17 +111,6 @@ def test_an_agents_page_shows_each_seed_and_every_turn_of_its_samples(evaluation
         assert part in page.text
     frames = [folder / "agents" / source for source in page.values("src")]
     assert all(Image.open(path).size == (300, 300) for path in frames)
-
-
-def test_figures_over_seeds_are_those_of_the_pool() -> None:
-    results = [made_up("TtEt"), made_up("TTTtt", seed=1)]
-    (line,) = make_lines(results)
-    pooled = pool_results(results)
-    assert (line.success, line.episode_return, line.return_iqm) == (
-        pooled.success,
-        pooled.episode_return,
-        pooled.return_iqm,
-    )
 
 
 ATTACKS = [

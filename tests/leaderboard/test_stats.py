@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 
 from leaderboard.stats import (
     bootstrap_mean,
-    compare_paired,
     interquartile_mean,
     mcnemar,
     row_means,
     stratified_bootstrap,
-    stratified_bootstraps,
     wilson,
 )
 
@@ -97,28 +95,6 @@ def test_bootstrap_in_chunks_draws_every_resample(monkeypatch: pytest.MonkeyPatc
     assert bootstrap_mean(values) == whole
 
 
-def test_mcnemar_by_hand() -> None:
-    # one hand only the first solved, five only the second: p = 2 * (C(6,0) + C(6,1)) / 2^6 = 14 / 64
-    first = [True, False, False, False, False, False, True, False]
-    second = [False, True, True, True, True, True, True, False]
-    comparison = compare_paired(first, second)
-    assert (comparison.n, comparison.only_first, comparison.only_second) == (8, 1, 5)
-    assert comparison.p_value == pytest.approx(14 / 64)
-    assert comparison.difference.value == pytest.approx(4 / 8)
-    assert comparison.difference.low < 0.5 < comparison.difference.high
-
-
-def test_agents_that_never_differ() -> None:
-    comparison = compare_paired([True, False], [True, False])
-    assert comparison.p_value == 1.0
-    assert comparison.difference.value == 0.0
-
-
-def test_a_paired_comparison_needs_pairs() -> None:
-    with pytest.raises(ValueError, match="same hands"):
-        compare_paired([True], [True, False])
-
-
 def test_interquartile_mean_by_hand() -> None:
     # of eight values the two smallest and the two largest go: (3 + 4 + 5 + 6) / 4; of five, one each: (2 + 3 + 4) / 3
     rows = np.array([[100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]])
@@ -170,9 +146,3 @@ def test_a_stratified_bootstrap_in_chunks_draws_every_resample(monkeypatch: pyte
 @pytest.mark.parametrize(("counts", "p_value"), [((0, 0), 1.0), ((0, 3), 0.25), ((1, 5), 14 / 64), ((5, 5), 1.0)])
 def test_mcnemar_of_counts(counts: tuple[int, int], p_value: float) -> None:
     assert mcnemar(*counts) == pytest.approx(p_value)
-
-
-def test_several_statistics_of_one_bootstrap_are_those_of_their_own() -> None:
-    strata = [[1.0, 5.0, -2.0, 7.5], [0.0, 3.0], []]
-    both = stratified_bootstraps(strata, (row_means, interquartile_mean), n_resamples=500)
-    assert both == [stratified_bootstrap(strata, each, n_resamples=500) for each in (row_means, interquartile_mean)]

@@ -14,9 +14,8 @@ from gtr_envs.episode import Episode, StopReason, Turn
 from gtr_envs.errors import ResultError
 from gtr_envs.experts import SolverPolicy
 from gtr_envs.protocol import AnswerStatus
-from leaderboard.agents import AgentCard
 from leaderboard.records import RunMeta
-from leaderboard.standings import compare, percent, result_lines, standings, standings_tables
+from leaderboard.standings import percent, result_lines, standings, standings_tables
 from leaderboard.summary import Result, SuccessRate, find_results, summarise
 from leaderboard.table import (
     COLUMNS,
@@ -185,11 +184,6 @@ def test_reported_numbers_stand_apart_at_the_end(tmp_path: Path) -> None:
     rows = write_csv(tmp_path / "l.csv", [made_up("tt")])
     sources = [row.source for row in rows]
     assert sources == ["measured"] + ["reported"] * (len(rows) - 1)
-    by_agent = {(row.agent, row.env_id): row for row in reported_rows()}
-    turbo = by_agent["GTR-Turbo (KL)", "gym_cards/Points24-v0"]
-    assert (turbo.success_rate, turbo.return_mean, turbo.reference) == (0.535, 2.39, "arXiv:2512.13043")
-    assert by_agent["RL4VLM (plain PPO)", "gym_cards/Points24-v0"].return_mean == -13.3
-    assert by_agent["GPT-4o zero-shot", "alfworld"].success_rate == 0.42
     assert [row.source for row in write_csv(tmp_path / "m.csv", [made_up("tt")], reported=False)] == ["measured"]
 
 
@@ -205,17 +199,12 @@ def test_other_columns_are_refused() -> None:
         parse_csv(format_csv(reported_rows()).replace("0.5350", "half"))
 
 
-def test_the_same_results_give_the_same_bytes(evaluation: Evaluate, tmp_path: Path) -> None:
+def test_a_row_of_results_that_are_read_back(evaluation: Evaluate, tmp_path: Path) -> None:
     evaluation(SolverPolicy())
     evaluation(SayingPolicy())
-    texts = []
-    for name in ("a.csv", "b.csv"):
-        write_csv(tmp_path / name, find_results([tmp_path / "results"]))
-        texts.append((tmp_path / name).read_bytes())
-    assert texts[0] == texts[1]
-    assert (
-        texts[0].splitlines()[1].startswith(b"1,expert,random,,gtr/Points24-v0,all,strict,0,6,6,1.0000,0.6097,1.0000")
-    )
+    write_csv(tmp_path / "l.csv", find_results([tmp_path / "results"]))
+    row = (tmp_path / "l.csv").read_bytes().splitlines()[1]
+    assert row.startswith(b"1,expert,random,,gtr/Points24-v0,all,strict,0,6,6,1.0000,0.6097,1.0000")
 
 
 def test_a_folder_named_twice_counts_once(evaluation: Evaluate, tmp_path: Path) -> None:
@@ -270,7 +259,7 @@ def test_the_return_names_its_hands_where_they_are_not_all() -> None:
 
 def test_sampled_and_greedy_are_two_lines() -> None:
     lines = standings([made_up("TT", temperature=0.0), made_up("Tt", temperature=1.0, seed=1)])
-    assert [line.temperature for line in lines] == [0.0, 1.0]
+    assert [line.meta.temperature for line in lines] == [0.0, 1.0]
 
 
 def test_a_rate_for_reading() -> None:
@@ -365,14 +354,3 @@ def test_what_is_not_known_is_a_dash() -> None:
         lines = dict(result_lines(replace(in_rooms("T"), summary=summarise(episodes))))
         assert (lines["illegal actions"], lines["answers"]) == ("–", "– invalid, – repaired")
         assert not any("nan" in figure for figure in lines.values())
-
-
-def test_agents_are_compared_on_the_same_hands(evaluation: Evaluate) -> None:
-    random = evaluation(SayingPolicy())
-    expert = evaluation(SolverPolicy())
-    comparison = compare(random, expert)
-    assert (comparison.n, comparison.only_first, comparison.only_second) == (6, 0, 6)
-    assert comparison.p_value == pytest.approx(2 / 2**6)
-    other = evaluation(SolverPolicy(), seed=1, agent=AgentCard("expert", "expert", "expert"))
-    with pytest.raises(ValueError, match="different hands"):
-        compare(random, other)
