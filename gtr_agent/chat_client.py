@@ -1,7 +1,7 @@
-"""One request to an OpenAI-compatible chat endpoint, and what its answer or its failure means.
+"""What is sent to an OpenAI-compatible chat endpoint, and what its answer or its refusal means.
 
-The answer is read from its text, not through the models of the ``openai`` package: servers differ in what they leave
-out, and an answer that is no chat completion must be told from one with nothing in it.
+The ``openai`` client sends, waits and tries again. Answers are read from their text, not through that package's models:
+servers differ in what they leave out, and an answer that is no chat completion must be told from an empty one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,9 +24,11 @@ from gtr_agent.reply_cache import Message
 from gtr_envs.errors import EndpointError, MissingExtraError, SettingError
 
 OPENAI_URL = "https://api.openai.com/v1"
-PASSING = (408, 409, 425, 429)
-"""Refusals that may pass, beside every status from 500 on."""
-MENDS = {
+NO_COMPLETION = 599
+"""The status given to an answer that is no chat completion: no server's own, and one that the client tries again."""
+NO_QUOTA = "insufficient_quota"
+"""What OpenAI says with status 429 when waiting does not help."""
+FIXES = {
     401: "set OPENAI_API_KEY to a key that is valid there",
     403: "set OPENAI_API_KEY to a key that may use this model",
     404: "check the model's name and the base URL, which as a rule ends in /v1",
@@ -36,148 +37,88 @@ MENDS = {
 
 
 @dataclass(frozen=True)
-class Completion:
-    """A chat completion: its text, empty if there is none, and its tokens; None where the endpoint does not say."""
-
-    text: str
-    prompt_tokens: int | None
-    completion_tokens: int | None
-
-
-class TryAgain(Exception):
-    """A request failed in a way that may pass.
+class EndpointOptions:
+    """Which model is asked, how, and for how much.
 
     Attributes:
-        after: seconds that the endpoint asks to be left alone for.
-        prompt_tokens: what it counted all the same.
-        completion_tokens: what it counted all the same.
-    """
-
-    def __init__(self, what: str, after: float = 0.0, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
-        super().__init__(what)
-        self.after = after
-        self.prompt_tokens = prompt_tokens
-        self.completion_tokens = completion_tokens
-
-
-class ChatClient:
-    """The way to one model. It may be used from several threads.
-
-    Args:
         model: the model's name there.
-        base_url: the endpoint's address; empty for OPENAI_BASE_URL, or OpenAI's own. The key is OPENAI_API_KEY.
+        base_url: the address; empty for OPENAI_BASE_URL, or OpenAI's own. The key is OPENAI_API_KEY.
+        cache: folder of the replies, with which a conversation is asked once, at any temperature; None for none.
+        offline: answer from the cache alone.
+        concurrency: calls at a time.
+        retries: further attempts after a failed one.
         timeout_s: seconds to wait for an answer.
         max_tokens: the longest reply.
         temperature: of the sampling.
+        price_in, price_out: USD for a million tokens of questions, and of answers.
+        max_cost: USD at which no further call is begun, counting what the replies in the cache cost; 0 for no cap.
+            Calls under way are finished, so it can be passed by the cost of ``concurrency`` calls.
+
+    Raises:
+        SettingError: settings that do not go together.
+    """
+
+    model: str
+    base_url: str = ""
+    cache: Path | None = None
+    offline: bool = False
+    concurrency: int = 8
+    retries: int = 5
+    timeout_s: float = 60.0
+    max_tokens: int = 512
+    temperature: float = 0.0
+    price_in: float = 0.0
+    price_out: float = 0.0
+    max_cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.offline and self.cache is None:
+            raise SettingError("offline=true answers from the cache; give the cache's folder too")
+        if self.max_cost and not (self.price_in or self.price_out):
+            raise SettingError(f"max_cost={self.max_cost} needs price_in and price_out, in USD for a million tokens")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An endpoint's answer.
+
+    Attributes:
+        text: its words, empty if there are none; None if the answer is no chat completion.
+        prompt_tokens, completion_tokens: as the endpoint counted them; 0 where it did not.
+        is_counted: whether it counted the latter.
+        cut_off: whether the limit on the reply's length ended it.
+    """
+
+    text: str | None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    is_counted: bool = False
+    cut_off: bool = False
+
+
+def connect(options: EndpointOptions, on_request: Callable[[Any], None], on_response: Callable[[Any], None]) -> Any:
+    """The ``openai`` client, with hooks that see every attempt.
 
     Raises:
         SettingError: the address is none, or it is OpenAI's and there is no key.
         MissingExtraError: the package ``openai`` is not installed.
     """
-
-    def __init__(self, model: str, base_url: str, timeout_s: float, max_tokens: int, temperature: float) -> None:
-        self.model, self.max_tokens, self.temperature = model, max_tokens, temperature
-        self._key = os.environ.get("OPENAI_API_KEY", "")
-        url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
-        parts = urlsplit(url)
-        # Shown without a password or a query.
-        self.shown_url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise SettingError(
-                "the endpoint's base URL must be like http://localhost:8000/v1; it has no http:// or host"
-            )
-        if not self._key and url.rstrip("/") == OPENAI_URL:
-            raise SettingError(
-                f"no key for {OPENAI_URL}: set OPENAI_API_KEY, or the base URL (OPENAI_BASE_URL) of another endpoint, "
-                "such as a local one"
-            )
-        try:
-            openai = importlib.import_module("openai")
-        except ImportError:
-            raise MissingExtraError("endpoints need the package openai: pip install 'gtr-bench[api]'") from None
-        # Its own retries would be seen by no count and stop at no cap. A local server takes any key.
-        self._client = openai.OpenAI(api_key=self._key or "none", base_url=url, timeout=timeout_s, max_retries=0)
-        self._limit_name = "max_tokens"
-        self._takes_seed = True
-
-    def close(self) -> None:
-        """End the connections."""
-        self._client.close()
-
-    def send(self, conversation: Sequence[Message], seed: int | None = None) -> Completion:
-        """One request.
-
-        Args:
-            conversation: the messages, of which the last is to be answered.
-            seed: of the sampling; left out from then on where the endpoint takes none.
-
-        Raises:
-            TryAgain: it failed in a way that may pass.
-            EndpointError: it failed in a way that will not.
-        """
-        import openai
-
-        limit: dict[str, Any] = {self._limit_name: self.max_tokens}
-        if seed is not None and self._takes_seed:
-            limit["seed"] = seed
-        try:
-            response = self._client.chat.completions.with_raw_response.create(
-                model=self.model,
-                messages=[as_openai(message) for message in conversation],
-                temperature=self.temperature,
-                **limit,
-            )
-            body = response.http_response.text
-        except openai.APIStatusError as error:
-            raise self._refusal(error, limit) from None
-        except openai.APITimeoutError:
-            raise TryAgain("no answer in time") from None
-        except openai.APIConnectionError as error:
-            raise TryAgain(f"no connection ({self._clean(str(error.__cause__ or error))})") from None
-        return self._read(body)
-
-    def _refusal(self, error: Any, limit: dict[str, Any]) -> Exception:
-        """What an answer with an error status means."""
-        status, said = error.status_code, self._clean(str(error))
-        if status == 400 and "max_tokens" in limit and "max_completion_tokens" in str(error):
-            self._limit_name = "max_completion_tokens"  # what OpenAI's newer models call it
-            return TryAgain(said)
-        if status in (400, 422) and "seed" in limit and "seed" in str(error):
-            self._takes_seed = False
-            return TryAgain(said)
-        if (status in PASSING or status >= 500) and error.code != "insufficient_quota":
-            return TryAgain(f"status {status}: {said}", retry_after(error.response.headers.get("retry-after", "")))
-        mend = MENDS.get(status, "check that the model takes these settings, and pictures")
-        return EndpointError(f"{self.shown_url} refuses model={self.model!r} with status {status}: {said}; {mend}")
-
-    def _read(self, body: str) -> Completion:
-        """Read a chat completion."""
-        tokens: list[int | None] = [None, None]
-        try:
-            content = json.loads(body)
-            usage = content.get("usage") or {}
-            tokens = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
-            text = content["choices"][0]["message"].get("content")
-            if text is not None and not isinstance(text, str):
-                raise TypeError
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            # What it counted was paid for, whatever came.
-            counted = [count or 0 for count in tokens]
-            said = self._clean(body, 80)
-            raise TryAgain(f"an answer that is no chat completion: {said!r}", 0.0, *counted) from None
-        # JSON can spell halves of characters, which no file and no tokenizer takes.
-        return Completion((text or "").encode("utf-8", "replace").decode("utf-8"), *tokens)
-
-    def _clean(self, text: str, longest: int = 300) -> str:
-        """A stranger's words, fit for a message: short, and without keys."""
-        if self._key:
-            text = text.replace(self._key, "(key)")
-        text = re.sub(r"\bsk-[\w*.-]+", "(key)", text)
-        return " ".join(text.split())[:longest]
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    url, key = _address(options), os.environ.get("OPENAI_API_KEY", "")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise SettingError("the endpoint's base URL must be like http://localhost:8000/v1; it has no http:// or host")
+    if not key and url.rstrip("/") == OPENAI_URL:
+        raise SettingError(
+            f"no key for {OPENAI_URL}: set OPENAI_API_KEY, or the base URL (OPENAI_BASE_URL) of another endpoint, "
+            "such as a local one"
+        )
+    try:
+        openai = importlib.import_module("openai")
+    except ImportError:
+        raise MissingExtraError("endpoints need the package openai: pip install 'gtr-bench[api]'") from None
+    http = openai.DefaultHttpxClient(event_hooks={"request": [on_request], "response": [on_response]})
+    limits = {"timeout": options.timeout_s, "max_retries": options.retries}
+    return openai.OpenAI(api_key=key or "none", base_url=url, http_client=http, **limits)  # local servers take any key
 
 
 def as_openai(message: Message) -> dict[str, Any]:
@@ -191,16 +132,75 @@ def as_openai(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": parts}
 
 
-def retry_after(value: str) -> float:
-    """The seconds that a Retry-After header asks for, be it a number or a date; 0 if it says neither.
+def read_completion(body: str) -> Completion:
+    """Read an answer. What it counted was paid for, be it a chat completion or not."""
+    none = Completion(None)
+    try:
+        content = json.loads(body)
+        usage = content.get("usage") or {}
+        asked, answered = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+        none = Completion(None, asked or 0, answered or 0, answered is not None)
+        choice = content["choices"][0]
+        text = choice["message"].get("content")
+        # JSON can spell halves of characters, which no file and no tokenizer takes.
+        text = ("" if text is None else text).encode("utf-8", "replace").decode("utf-8")
+        return replace(none, text=text, cut_off=choice.get("finish_reason") == "length")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return none
 
-    Source: https://www.rfc-editor.org/rfc/rfc9110#name-retry-after
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def refused_parameter(error: Any, sent: Container[str]) -> str | None:
+    """The parameter, of those sent, that an endpoint does not take under this name; None if it refuses something else.
+
+    OpenAI's newer models call ``max_tokens`` ``max_completion_tokens``; some servers take no ``seed``.
     """
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
+    status, said = getattr(error, "status_code", None), str(error)
+    if status in (400, 422) and "max_tokens" in sent and "max_completion_tokens" in said:
+        return "max_tokens"
+    return "seed" if status in (400, 422) and "seed" in sent and "seed" in said else None
+
+
+def explain(error: Any, options: EndpointOptions) -> EndpointError:
+    """The named error for what the ``openai`` client raised after its last attempt, with what to do."""
+    import openai
+
+    parts = urlsplit(_address(options))
+    url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without a password or a query
+    attempts = int(error.request.headers.get("x-stainless-retry-count", 0)) + 1
+    fix = "see that it runs and can be reached, or raise retries or timeout_s, and run again"
+    status = getattr(error, "status_code", None)
+    if status is None:
+        cause = error.__cause__ or error
+        said = (
+            "no answer in time"
+            if isinstance(error, openai.APITimeoutError)
+            else f"no connection ({_clean(str(cause))})"
+        )
+    elif status == NO_COMPLETION:
+        said = f"an answer that is no chat completion: {_clean(error.response.text, 80)!r}"
+    elif (status in (408, 409, 429) or status >= 500) and NO_QUOTA not in error.response.text:
+        said = f"status {status}: {_clean(str(error))}"
+        wait = error.response.headers.get("retry-after")
+        if wait and attempts <= options.retries:  # longer than the client waits
+            fix = f"it asks to be left alone (Retry-After: {_clean(wait)}), so run again after that time"
+    else:
+        fix = FIXES.get(status, "check that the model takes these settings, and pictures")
+        said = f"with status {status}: {_clean(str(error))}; {fix}"
+        return EndpointError(f"{url} refuses model={options.model!r} {said}")
+    return EndpointError(f"{url} gave no reply of {options.model!r} in {attempts} attempts, at last: {said}; {fix}")
+
+
+def _address(options: EndpointOptions) -> str:
+    return options.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+
+
+def _clean(text: str, longest: int = 300) -> str:
+    """A stranger's words, fit for a message: short, and without keys."""
+    key = os.environ.get("OPENAI_API_KEY")
+    if key:
+        text = text.replace(key, "(key)")
+    return " ".join(re.sub(r"\bsk-[\w*.-]+", "(key)", text).split())[:longest]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from gtr_agent.chat_client import EndpointOptions
 from gtr_agent.corrector_prompt import correction_prompt
 from gtr_agent.endpoint import Endpoint
 from gtr_agent.precision import Wish
@@ -173,7 +174,7 @@ class EndpointCorrector(Corrector):
     @property
     def counts(self) -> Counts:
         """What was asked, corrected and paid so far."""
-        usage = self.endpoint.usage
+        usage = self.endpoint.costs.usage
         return replace(
             self._counts,
             calls=usage.calls,
@@ -181,11 +182,11 @@ class EndpointCorrector(Corrector):
             tokens_in=usage.prompt_tokens,
             tokens_out=usage.completion_tokens,
             cost=usage.cost,
-            spent=self.endpoint.spent,
+            spent=self.endpoint.costs.spent,
         )
 
     def close(self) -> None:
-        """End the endpoint's threads and connections."""
+        """End the endpoint's connections."""
         self.endpoint.close()
 
     def _replies(
@@ -289,20 +290,6 @@ def make_corrector(
         return PolicyCorrector(
             load_policy(settings.model, temperature=temperature, greedy=greedy, precision=precision, device=device)
         )
-    return EndpointCorrector(
-        Endpoint(
-            settings.model,
-            settings.base_url,
-            cache=Path(settings.cache) if settings.cache else folder / CACHE_FOLDER,
-            offline=settings.offline,
-            concurrency=settings.concurrency,
-            retries=settings.retries,
-            timeout_s=settings.timeout_s,
-            max_tokens=settings.max_tokens,
-            temperature=settings.temperature,
-            price_in=settings.price_in,
-            price_out=settings.price_out,
-            max_cost=settings.max_cost,
-            processes=processes,
-        )
-    )
+    cache = Path(settings.cache) if settings.cache else folder / CACHE_FOLDER
+    options = EndpointOptions(cache=cache, **settings.model_dump(exclude={"kind", "cache"}))
+    return EndpointCorrector(Endpoint(options, processes))

@@ -1,125 +1,146 @@
 """Any OpenAI-compatible chat endpoint, asked so that nothing is lost and nothing is paid for twice.
 
-What may pass is tried again after growing pauses: rate limits, faults of the server, timeouts, dropped connections and
-answers that are no chat completion. What will not pass ends the asking at once with a named error. Every reply is on
-disk before it is handed out, so after any error the same questions can be asked again and only the rest is paid for.
+What may pass is tried again by the ``openai`` client after growing pauses, or as long as the endpoint asks for: rate
+limits, faults of the server, timeouts, dropped connections and answers that are no chat completion. What will not pass
+ends the asking at once with a named error. Every reply is on disk before it is handed out, so after any error the same
+questions can be asked again and only the rest is paid for.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
-from pathlib import Path
-from typing import NoReturn
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-
-from gtr_agent.chat_client import ChatClient, Completion, TryAgain
-from gtr_agent.ledger import Ledger, Usage
+from gtr_agent import chat_client
+from gtr_agent.chat_client import Completion, EndpointOptions
 from gtr_agent.reply_cache import Message, Reply, ReplyCache, conversation_key
-from gtr_envs.errors import EndpointError, GtrError, MissingReplyError, SettingError
-
-FIRST_PAUSE_S = 0.5
-"""The pause before the second attempt; each further one is twice as long, up to :data:`LONGEST_PAUSE_S`."""
-LONGEST_PAUSE_S = 60.0
-LONGEST_RETRY_AFTER_S = 600.0
-"""An endpoint that asks to be left alone for longer ends the run instead of holding it up."""
+from gtr_envs.errors import CostCapError, EndpointError, GtrError, MissingReplyError, SettingError
 
 
-class _Abandoned(Exception):
-    """This question was given up because another one failed for good."""
+@dataclass(frozen=True)
+class Usage:
+    """What was asked and paid in this process.
+
+    Attributes:
+        calls: requests that were sent, but for those refused for a parameter's name and sent again without it.
+        failed: those of them that brought no reply.
+        prompt_tokens, completion_tokens: of questions and of answers, as far as the endpoint said.
+        cut_off: replies that the limit on their length ended.
+        cost: USD for all tokens.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cut_off: int = 0
+    cost: float = 0.0
+
+
+class CostTracker:
+    """Counts requests and what they cost, and keeps to the cap. It may be used from several threads.
+
+    Args:
+        options: the prices and the cap.
+        processes: how many processes of a run ask, all with this cap: each may spend its share of what is left.
+
+    Attributes:
+        usage: what was asked and paid in this process.
+        tokens_unknown: whether the endpoint left out how many tokens a reply took.
+    """
+
+    def __init__(self, options: EndpointOptions, processes: int) -> None:
+        self._options, self._processes, self._spent_before = options, processes, 0.0
+        self._lock = threading.Lock()
+        self.usage = Usage()
+        self.tokens_unknown = False
+
+    @property
+    def spent(self) -> float:
+        """USD spent so far; of what was spent before, this process's share."""
+        return self._spent_before / self._processes + self.usage.cost
+
+    def count_as_spent(self, cost: float) -> None:
+        """Let USD that were spent before count towards the cap."""
+        self._spent_before += cost
+
+    def add(self, **more: float) -> None:
+        """Add to the entries of :attr:`usage`."""
+        with self._lock:
+            self.usage = replace(self.usage, **{name: getattr(self.usage, name) + more[name] for name in more})
+
+    def cost(self, came: Completion) -> float:
+        """What an answer cost, in USD."""
+        return (came.prompt_tokens * self._options.price_in + came.completion_tokens * self._options.price_out) / 1e6
+
+    def check_cap(self) -> None:
+        """Begin no call at or above the cap.
+
+        Raises:
+            CostCapError: the cap is reached.
+            EndpointError: the endpoint does not say what the cap needs to know.
+        """
+        cap, paid = self._options.max_cost, self.usage.cost
+        if not cap:
+            return
+        # What the others spend is not known here: as much as this one, each at the most.
+        if self._spent_before + paid * self._processes >= cap * (1 - 1e-9):  # ten times 0.1 are a little less than 1
+            shares = f" (by each of {self._processes} processes up to its share)" if self._processes > 1 else ""
+            raise CostCapError(
+                f"{self._spent_before + paid:.4f} USD are spent on replies of {self._options.model!r}, {paid:.4f} of "
+                f"them now{shares}, and max_cost={cap}; to go on, raise max_cost and run or resume again"
+            )
+        if self.tokens_unknown:
+            raise EndpointError(
+                f"the endpoint does not say how many tokens it takes, so max_cost={cap} cannot be kept; set "
+                "max_cost=0 to go on without a cap"
+            )
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A conversation to be answered, what its reply is filed under, and the seed of its sampling."""
+
+    key: str
+    conversation: Sequence[Message]
+    seed: int | None
 
 
 class Endpoint:
-    """A model behind an OpenAI-compatible chat endpoint. It may be used from several threads.
+    """A model behind an OpenAI-compatible chat endpoint, to be asked by one thread at a time.
 
     Args:
-        model: the model's name there.
-        base_url: the endpoint's address; empty for OPENAI_BASE_URL, or OpenAI's own. The key is OPENAI_API_KEY; local
-            servers need none.
-        cache: folder of the replies; None keeps none, and then each conversation is a call of its own. With it, the
-            same conversation is asked once, at any temperature.
-        offline: answer from the cache alone.
-        concurrency: calls at a time.
-        retries: further attempts after a failed call.
-        timeout_s: seconds to wait for an answer.
-        max_tokens: the longest reply.
-        temperature: of the sampling.
-        price_in: USD for a million prompt tokens.
-        price_out: USD for a million answer tokens.
-        max_cost: USD at which no further call is begun, counting what the replies in the cache cost; 0 for no cap.
-            Calls that are under way then are finished, so it can be passed by the cost of ``concurrency`` calls.
-        seed: of the pauses' jitter.
+        options: which model, how, and for how much.
         processes: how many processes of a run ask, all with this cap: each may spend its share of what is left.
-        spent_before: USD that count as spent already, beside those in the cache.
         kept: what an error says of replies that were paid for, where there is no cache.
 
+    Attributes:
+        costs: what was asked and paid so far, the cap, and what was spent on all that is in the cache.
+        cache: of the replies, or None.
+
     Raises:
-        SettingError: settings that do not go together, no address, or no key for OpenAI's own.
+        SettingError: no address, or no key for OpenAI's own.
         MissingExtraError: the package ``openai`` is not installed.
     """
 
     def __init__(
-        self,
-        model: str,
-        base_url: str = "",
-        cache: Path | None = None,
-        offline: bool = False,
-        concurrency: int = 8,
-        retries: int = 5,
-        timeout_s: float = 60.0,
-        max_tokens: int = 512,
-        temperature: float = 0.0,
-        price_in: float = 0.0,
-        price_out: float = 0.0,
-        max_cost: float = 0.0,
-        seed: int = 0,
-        processes: int = 1,
-        spent_before: float = 0.0,
-        kept: str = "nothing was kept, for want of a cache",
+        self, options: EndpointOptions, processes: int = 1, kept: str = "nothing was kept, for want of a cache"
     ) -> None:
-        if offline and cache is None:
-            raise SettingError("offline=true answers from the cache; give the cache's folder too")
-        self._ledger = Ledger(price_in, price_out, max_cost, processes, spent_before)
-        self.model, self.max_tokens, self.temperature = model, max_tokens, temperature
-        self.retries = retries
-        self.seed = seed
-        self.cache = ReplyCache(cache) if cache is not None else None
-        self._client = None if offline else ChatClient(model, base_url, timeout_s, max_tokens, temperature)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="endpoint")
-        self._lock = threading.Lock()
-        self._key_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        if self.cache is not None and (price_in or price_out):
-            self._ledger.count_as_spent(self.cache.spent())
+        self.options = options
+        self.cache = ReplyCache(options.cache) if options.cache is not None else None
+        self.costs = CostTracker(options, processes)
+        if self.cache is not None and (options.price_in or options.price_out):
+            self.costs.count_as_spent(self.cache.spent())
         self._kept = kept
-        self._resume_at = 0.0
-
-    @property
-    def usage(self) -> Usage:
-        """What was asked and paid so far in this process."""
-        return self._ledger.usage
-
-    @property
-    def spent(self) -> float:
-        """USD spent so far on all that is in the cache; of what was spent before, this process's share."""
-        return self._ledger.spent
-
-    @property
-    def tokens_unknown(self) -> bool:
-        """Whether the endpoint left out how many tokens an answer took."""
-        return self._ledger.tokens_unknown
-
-    def count_as_spent(self, cost: float) -> None:
-        """Let USD that were spent elsewhere count towards the cap."""
-        self._ledger.count_as_spent(cost)
+        self._client = None if options.offline else chat_client.connect(options, self._on_request, self._on_response)
+        self._refused: set[str] = set()  # parameters that the endpoint does not take under their usual names
+        self._stop = threading.Event()  # set once the asking is ending: nothing further is sent
 
     def close(self) -> None:
-        """End the threads and the connections."""
-        self._pool.shutdown()
+        """End the connections."""
         if self._client is not None:
             self._client.close()
 
@@ -140,115 +161,110 @@ class Endpoint:
         """
         if seeds is not None and self.cache is not None:
             raise SettingError("the cache files a reply by its question alone; give either seeds or a cache")
-        keys = [conversation_key(self.model, asked, self.temperature, self.max_tokens) for asked in conversations]
-        # Without a cache each conversation has a name of its own, so that none stands for another.
-        names = keys if self.cache is not None else [f"{index} {key}" for index, key in enumerate(keys)]
-        questions = dict(zip(names, zip(keys, conversations, seeds or [None] * len(keys), strict=True), strict=True))
-        answers: dict[str, Reply] = {}
-        for name, (key, _, _) in questions.items():
-            known = self.cache.read(key) if self.cache is not None else None
-            if known is not None:
-                answers[name] = known
-        answers |= self._ask_missing({name: asked for name, asked in questions.items() if name not in answers})
-        replies: list[Reply] = []
-        handed_out: set[str] = set()
-        for name in names:
-            # A question that was put twice was paid for once.
-            again = name in handed_out
-            replies.append(replace(answers[name], cached=True, cost=0.0) if again else answers[name])
-            handed_out.add(name)
+        model, longest, temperature = self.options.model, self.options.max_tokens, self.options.temperature
+        questions = [
+            _Question(conversation_key(model, conversation, temperature, longest), conversation, seed)
+            for conversation, seed in zip(conversations, seeds or [None] * len(conversations), strict=True)
+        ]
+        if self.cache is None:
+            return self._ask_all(questions)
+        answers = {asked.key: known for asked in questions if (known := self.cache.read(asked.key)) is not None}
+        missing = {asked.key: asked for asked in questions if asked.key not in answers}
+        answers |= zip(missing, self._ask_all(list(missing.values())), strict=True)
+        replies = []
+        for asked in questions:
+            replies.append(answers[asked.key])
+            answers[asked.key] = replace(answers[asked.key], cached=True, cost=0.0)  # put twice, it is paid for once
         return replies
 
-    def _ask_missing(self, questions: dict[str, tuple[str, Sequence[Message], int | None]]) -> dict[str, Reply]:
+    def _ask_all(self, questions: Sequence[_Question]) -> list[Reply]:
         """The replies to these; if one fails for good, calls under way are finished and kept before its error goes."""
         if questions and self._client is None:
-            assert self.cache is not None
             raise MissingReplyError(
-                f"{len(questions)} replies of {self.model!r} are not in {self.cache.folder}, and offline=true asks no "
-                "endpoint; give the cache of the run that is repeated and its settings, or set offline=false"
+                f"{len(questions)} replies of {self.options.model!r} are not in {self.options.cache}, and offline=true "
+                "asks no endpoint; give the cache of the run that is repeated and its settings, or set offline=false"
             )
-        stop = threading.Event()
-        futures = {name: self._pool.submit(self._answer, *question, stop) for name, question in questions.items()}
-        try:
-            wait(futures.values(), return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()
-            wait(futures.values())
-        problems = [problem for future in futures.values() if (problem := future.exception()) is not None]
-        if problems:
-            # Others were given up only because of the first one.
-            self._raise(next(problem for problem in problems if not isinstance(problem, _Abandoned)), futures)
-        return {name: future.result() for name, future in futures.items()}
-
-    def _raise(self, problem: BaseException, futures: dict[str, Future[Reply]]) -> NoReturn:
-        """Raise what ended the asking, with word of where the other replies are."""
-        if not isinstance(problem, GtrError):
-            raise problem
-        arrived = sum(future.exception() is None for future in futures.values())
-        kept = self._kept
-        if self.cache is not None:
-            kept = f"all that was paid for is in {self.cache.folder} and is not asked for again"
-        raise type(problem)(f"{problem}. {arrived} of {len(futures)} replies had arrived; {kept}") from None
-
-    def _answer(self, key: str, conversation: Sequence[Message], seed: int | None, stop: threading.Event) -> Reply:
-        """One reply, asked for once even if another thread wants the same."""
-        if self.cache is None:
-            return self._call(key, conversation, seed, stop)
-        with self._lock:
-            key_lock = self._key_locks[key]
-        with key_lock:
-            known = self.cache.read(key)
-            if known is not None:
-                return known
-            reply = self._call(key, conversation, seed, stop)
-            self.cache.write(key, self.model, reply)
-            return reply
-
-    def _call(self, key: str, conversation: Sequence[Message], seed: int | None, stop: threading.Event) -> Reply:
-        """One reply from the endpoint, with as many attempts as there are."""
-        assert self._client is not None
-        rng = np.random.default_rng([self.seed, int(key[:12], 16)])
-        pause, problem = 0.0, ""
-        for attempt in range(self.retries + 1):
-            self._hold(pause, float(rng.random()), stop)
-            self._ledger.check_cap(self.model)
+        self._stop.clear()
+        with ThreadPoolExecutor(self.options.concurrency, thread_name_prefix="endpoint") as pool:
             try:
-                return self._count(self._client.send(conversation, seed))
-            except TryAgain as failure:
-                self._count(failure)
-                self._keep_off(failure.after)
-                problem = str(failure)
-            except EndpointError:
-                self._count(TryAgain(""))
-                raise
-            pause = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S) * (0.5 + 0.5 * float(rng.random()))
-        raise EndpointError(
-            f"{self._client.shown_url} gave no reply of {self.model!r} in {self.retries + 1} attempts, at last: "
-            f"{problem}; see that it runs and can be reached, or raise retries or timeout_s, and run again"
-        )
+                came = list(pool.map(self._try, questions))
+            finally:
+                self._stop.set()
+        replies = [reply for reply in came if isinstance(reply, Reply)]
+        problem = next((problem for problem in came if isinstance(problem, Exception)), None)
+        if isinstance(problem, GtrError):
+            kept = f"all that was paid for is in {self.options.cache} and is not asked for again"
+            kept = self._kept if self.cache is None else kept
+            raise type(problem)(f"{problem}. {len(replies)} of {len(came)} replies had arrived; {kept}") from None
+        if problem is not None:
+            raise problem
+        return replies
 
-    def _hold(self, pause: float, jitter: float, stop: threading.Event) -> None:
-        """Wait before an attempt: its own pause, and as long as the endpoint wants to be left alone by all."""
-        with self._lock:
-            left = self._resume_at - time.monotonic()
-        if left > 0:
-            pause = max(pause, left + jitter * FIRST_PAUSE_S)
-        if stop.is_set() or (pause > 0 and stop.wait(pause)):
-            raise _Abandoned
+    def _try(self, question: _Question) -> Reply | Exception | None:
+        """A reply, or why there is none; None once another one failed for good, which ends the asking."""
+        try:
+            return None if self._stop.is_set() else self._answer(question)
+        except CancelledError:
+            return None
+        except Exception as problem:
+            self._stop.set()
+            return problem
 
-    def _keep_off(self, seconds: float) -> None:
-        """Note how long the endpoint wants to be left alone."""
-        if seconds > LONGEST_RETRY_AFTER_S:
-            raise EndpointError(f"the endpoint asks to be left alone for {seconds:.0f} s; run again after that time")
-        with self._lock:
-            self._resume_at = max(self._resume_at, time.monotonic() + seconds)
+    def _answer(self, question: _Question) -> Reply:
+        """One reply from the endpoint, kept before it is handed out."""
+        import openai
 
-    def _count(self, came: Completion | TryAgain) -> Reply:
-        """Count a request, whatever came of it, and make a reply of a completion."""
-        cost = self._ledger.count(came)
-        failed = isinstance(came, TryAgain)
-        if failed and cost and self.cache is not None:
-            with self._lock:
-                self.cache.note_failure(cost)
-        text = "" if isinstance(came, TryAgain) else came.text
-        return Reply(text, came.prompt_tokens or 0, came.completion_tokens or 0, cost=cost)
+        assert self._client is not None
+        messages = [chat_client.as_openai(message) for message in question.conversation]
+        settings = {"model": self.options.model, "temperature": self.options.temperature, "messages": messages}
+        self.costs.check_cap()  # before the hook does: older clients wrap, and try again, what a hook raises
+        while True:
+            named = self._named_parameters(question.seed)
+            try:
+                response = self._client.chat.completions.with_raw_response.create(**settings, **named)
+                break
+            except openai.APIError as error:
+                if isinstance(error.__cause__, (GtrError, CancelledError)):
+                    raise error.__cause__ from None
+                refused = chat_client.refused_parameter(error, named)
+                if refused is None:
+                    raise chat_client.explain(error, self.options) from None
+            self._refused.add(refused)
+            self.costs.add(calls=-1, failed=-1)
+        came = chat_client.read_completion(response.http_response.text)
+        reply = Reply(came.text or "", came.prompt_tokens, came.completion_tokens, cost=self.costs.cost(came))
+        if self.cache is not None:
+            self.cache.write(question.key, self.options.model, reply)
+        return reply
+
+    def _named_parameters(self, seed: int | None) -> dict[str, int]:
+        """The parameters whose names endpoints differ about."""
+        longest = "max_completion_tokens" if "max_tokens" in self._refused else "max_tokens"
+        named = {longest: self.options.max_tokens}
+        return named if seed is None or "seed" in self._refused else {**named, "seed": seed}
+
+    def _on_request(self, request: Any) -> None:
+        """Before every attempt, further ones included."""
+        if self._stop.is_set():
+            raise CancelledError
+        self.costs.check_cap()
+        self.costs.add(calls=1, failed=1)  # until its reply comes
+
+    def _on_response(self, response: Any) -> None:
+        """After every answer, before the client looks at it: count it, and tell the client what it cannot know."""
+        response.read()
+        if response.is_success:
+            came = chat_client.read_completion(response.text)
+            cost = self.costs.cost(came)
+            tokens = {"prompt_tokens": came.prompt_tokens, "completion_tokens": came.completion_tokens}
+            self.costs.add(failed=-(came.text is not None), cut_off=int(came.cut_off), cost=cost, **tokens)
+            if came.text is None:
+                response.status_code = chat_client.NO_COMPLETION
+                if cost and self.cache is not None:
+                    self.cache.note_failure(cost)
+            elif not came.is_counted:
+                self.costs.tokens_unknown = True
+        elif response.has_redirect_location:
+            self.costs.add(calls=-1, failed=-1)  # the one that follows it is counted
+        elif chat_client.NO_QUOTA in response.text:
+            response.headers["x-should-retry"] = "false"

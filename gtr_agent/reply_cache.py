@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,7 @@ class Reply:
 
     Attributes:
         text: its words, empty if it said nothing.
-        prompt_tokens: tokens of the question, as the endpoint counted them.
-        completion_tokens: tokens of the answer.
+        prompt_tokens, completion_tokens: of the question and of the answer, as the endpoint counted them.
         cached: whether it was there already, so that nothing was paid for it this time.
         cost: USD paid for it this time.
     """
@@ -100,15 +99,8 @@ class ReplyCache:
     def write(self, key: str, model: str, reply: Reply) -> None:
         """Keep a reply, whole or not at all; a damaged one of the same key is replaced."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        entry = {
-            "version": VERSION,
-            "key": key,
-            "model": model,
-            "text": reply.text,
-            "prompt_tokens": reply.prompt_tokens,
-            "completion_tokens": reply.completion_tokens,
-            "cost": reply.cost,
-        }
+        entry = {"version": VERSION, "key": key, "model": model, **asdict(reply)}
+        del entry["cached"]
         write_json(self.folder / f"{key}.json", {**entry, "check": _check(entry)})
 
     def note_failure(self, cost: float) -> None:
@@ -120,14 +112,12 @@ class ReplyCache:
     def spent(self) -> float:
         """What all replies in the folder cost when they were asked for, and what failed requests cost, in USD."""
         entries = (self._entry(path) for path in sorted(self.folder.glob("*.json")))
-        replies = [entry["cost"] for entry in entries if entry is not None]
-        return math.fsum([*replies, *self._failures()])
-
-    def _failures(self) -> Iterator[float]:
+        costs = [entry["cost"] for entry in entries if entry is not None]
         path = self.folder / FAILURES
         for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
             with suppress(ValueError, KeyError, TypeError):  # a line that was cut off when the process was killed
-                yield float(json.loads(line)["cost"])
+                costs.append(float(json.loads(line)["cost"]))
+        return math.fsum(costs)
 
     @staticmethod
     def _entry(path: Path) -> dict[str, Any] | None:
@@ -136,9 +126,7 @@ class ReplyCache:
             entry = json.loads(path.read_text("utf-8"))
             check = entry.pop("check")
             return entry if entry["version"] == VERSION and check == _check(entry) else None
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from gtr_agent.chat_client import OPENAI_URL
+from gtr_agent.chat_client import OPENAI_URL, EndpointOptions
 from gtr_agent.endpoint import Endpoint
 from gtr_agent.reply_cache import Message, Reply
 from gtr_envs.episode import Request, Response
@@ -25,7 +25,13 @@ from leaderboard.cli_parts import note
 MAX_NEW_TOKENS = 1024
 """Tokens after which an answer is cut off, unless the options say otherwise."""
 KEPT = "finished episodes are kept, and the same command goes on from there"
+SHARED = ("base_url", "concurrency", "retries", "timeout_s", "price_in", "price_out", "max_cost")
+"""Options of an agent that an endpoint takes as they are."""
 NO_COUNT = "the endpoint does not say how many tokens its answers take; they count as 0 in the results"
+CUT_OFF = (
+    "answers are cut off at {limit} tokens, which may leave no action in them; --max-new-tokens raises the limit, and "
+    "cut_off in timing.jsonl counts them"
+)
 
 
 class OpenAIPolicy:
@@ -58,30 +64,20 @@ class OpenAIPolicy:
             "fingerprint": endpoint_fingerprint(model, options.base_url),
         }
         self._sampled = temperature > 0
-        self._notice: Callable[[str], None] | None = notice
-        self._endpoint = Endpoint(
-            model,
-            options.base_url,
-            concurrency=options.concurrency,
-            retries=options.retries,
-            timeout_s=options.timeout_s,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            price_in=options.price_in,
-            price_out=options.price_out,
-            max_cost=options.max_cost,
-            spent_before=options.spent_before,
-            kept=KEPT,
-        )
+        self._notice, self._noted = notice, set[str]()
+        asked = {name: getattr(options, name) for name in SHARED}
+        settings = EndpointOptions(model, max_tokens=max_tokens, temperature=temperature, **asked)
+        self._endpoint = Endpoint(settings, kept=KEPT)
+        self.count_as_spent(options.spent_before)
 
     @property
     def usage(self) -> dict[str, float]:
-        """What was asked and paid so far in this process: ``calls``, ``failed``, tokens and ``cost`` in USD."""
-        return asdict(self._endpoint.usage)
+        """What was asked and paid so far in this process, by the names of :class:`gtr_agent.endpoint.Usage`."""
+        return asdict(self._endpoint.costs.usage)
 
     def count_as_spent(self, cost: float) -> None:
         """Let USD that earlier attempts at an evaluation cost count towards the cap."""
-        self._endpoint.count_as_spent(cost)
+        self._endpoint.costs.count_as_spent(cost)
 
     def act(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of turns. Each turn's sampling seed comes from its own request's generator.
@@ -92,13 +88,20 @@ class OpenAIPolicy:
         """
         seeds = [int(request.rng.integers(2**31)) for request in requests] if self._sampled else None
         replies = self._endpoint.ask([[Message("user", request.prompt, request.frame)] for request in requests], seeds)
-        if self._endpoint.tokens_unknown and self._notice is not None:
-            self._notice(NO_COUNT)
-            self._notice = None
+        costs = self._endpoint.costs
+        if costs.tokens_unknown:
+            self._note_once(NO_COUNT)
+        if costs.usage.cut_off:
+            self._note_once(CUT_OFF.format(limit=self.meta["max_new_tokens"]))
         return [as_response(request, reply) for request, reply in zip(requests, replies, strict=True)]
 
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self._notice(text)
+
     def close(self) -> None:
-        """End the endpoint's threads and connections."""
+        """End the endpoint's connections."""
         self._endpoint.close()
 
 
