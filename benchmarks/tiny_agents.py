@@ -22,10 +22,10 @@ from typing import Any
 import torch
 
 from gtr_agent.checkpoint import NOTES, read_notes
-from gtr_agent.files import new_folder, remove_folder, write_json, write_manifest
 from gtr_agent.model import load_whole
 from gtr_agent.packaged import FOLDER, PREFIX
 from gtr_agent.precision import cpu_name
+from gtr_envs.storage import new_folder, remove_folder, write_json, write_manifest
 from leaderboard.provenance import git_commit, library_versions, today
 
 SEED = 0

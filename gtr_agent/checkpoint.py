@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 
 import gtr_envs
 from gtr_agent.actor_critic import ActorCritic
-from gtr_agent.files import new_folder, write_json, write_manifest
 from gtr_agent.lora import quiet_peft
 from gtr_agent.packaged import is_packaged, packaged_digest, packaged_folder
 from gtr_agent.run_folder import ADAPTER_WEIGHTS, adapter_file, latest_checkpoint
@@ -22,6 +21,7 @@ from gtr_agent.run_folder import checkpoint_folder as checkpoint_folder
 from gtr_agent.run_state import write_state
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError
+from gtr_envs.storage import new_folder, write_json, write_manifest
 
 NOTES = "gtr_bench.json"
 """The file in a model or checkpoint folder that says how it was made."""

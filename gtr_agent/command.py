@@ -115,10 +115,13 @@ def _train(settings: Settings, out: Path, resume: bool = False) -> Path:
     except (CostCapError, EndpointError, MissingReplyError) as error:  # raised while it trains: its folder is there
         raise type(error)(f"{error}. Once that is mended, {resumable}") from error
     except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk
-        if isinstance(error, GtrError):
+        why = error.__cause__ if isinstance(error, OutputError) else error  # its own advice is for other commands
+        if isinstance(why, GtrError):
             raise
         then = f"then {resumable}" if (out / CONFIG).is_file() else "or choose another --out"
-        raise OutputError(f"cannot write into {out}: {error}; make room or give leave to write, {then}") from error
+        raise OutputError(
+            f"cannot write into {out}: {why or error}; make room or give leave to write, {then}"
+        ) from error
     except KeyboardInterrupt as stop:
         if settings.method != "sft" and (out / CONFIG).is_file() and is_main_process():
             print(f"stopped; {resumable}", file=sys.stderr)

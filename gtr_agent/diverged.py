@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gtr_agent.files import write_json
 from gtr_envs.errors import GtrError
+from gtr_envs.storage import write_json
 
 if TYPE_CHECKING:
     from gtr_agent.experience import Experience

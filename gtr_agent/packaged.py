@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gtr_agent.files import MANIFEST, find_damage
 from gtr_envs.errors import CheckpointError
+from gtr_envs.storage import MANIFEST, find_damage
 
 PREFIX = "tiny:"
 FOLDER = Path(__file__).with_name("tiny_agents")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gtr_agent.files import write_json
+from gtr_envs.storage import append_line, write_json
 
 FAILURES = "failures.jsonl"
 """What requests cost that brought no reply: a line for each."""
@@ -98,7 +98,6 @@ class ReplyCache:
 
     def write(self, key: str, model: str, reply: Reply) -> None:
         """Keep a reply, whole or not at all; a damaged one of the same key is replaced."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         entry = {"version": VERSION, "key": key, "model": model, **asdict(reply)}
         del entry["cached"]
         write_json(self.folder / f"{key}.json", {**entry, "check": _check(entry)})
@@ -106,8 +105,7 @@ class ReplyCache:
     def note_failure(self, cost: float) -> None:
         """Keep in mind what a request cost that brought no reply, in USD."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / FAILURES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"cost": cost}) + "\n")
+        append_line(self.folder / FAILURES, json.dumps({"cost": cost}))
 
     def spent(self) -> float:
         """What all replies in the folder cost when they were asked for, and what failed requests cost, in USD."""

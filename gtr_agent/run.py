@@ -13,7 +13,6 @@ import torch
 
 from gtr_agent.alarm import AlarmLimits, CollapseAlarm, CollapseError
 from gtr_agent.checkpoint import check_packaged_base, load_weights, read_adapter, save_checkpoint, state_folder
-from gtr_agent.files import remove_folder
 from gtr_agent.guidance import Guide, checkpoint_guide, merged_guide
 from gtr_agent.imitation import Thoughts, chosen_turns, corrected_thoughts, teacher_thoughts
 from gtr_agent.methods import METHODS
@@ -24,7 +23,6 @@ from gtr_agent.progress import Clock, OnRecord, RunLog
 from gtr_agent.ranks import Ranks, named_lost_processes
 from gtr_agent.rollout import Collector, Rollout
 from gtr_agent.run_folder import METRICS, checkpoint_folder, checkpoint_update, drop_old_checkpoints
-from gtr_agent.run_lock import RunLock
 from gtr_agent.run_state import (
     load_optimizer,
     optimizer_state,
@@ -39,6 +37,7 @@ from gtr_agent.start import Loaded, begin, load, make_actor, make_optimizer
 from gtr_agent.stopping import Interrupted, StopRequest
 from gtr_agent.trackers import Trackers
 from gtr_envs.errors import CheckpointError
+from gtr_envs.storage import remove_folder
 
 if TYPE_CHECKING:
     from gtr_agent.corrector import Corrector
@@ -74,7 +73,7 @@ class Run:
         self.ranks = ranks or Ranks(settings.model.device)
         self.out = out
         self.on_record = on_record if self.ranks.is_main else None
-        self.lock = RunLock(out)
+        self.lock = ExitStack()
         resumed = self.ranks.once(lambda: begin(settings, out, resume, self.lock))
         self.done = checkpoint_update(resumed) if resumed is not None else 0
         try:
@@ -84,7 +83,7 @@ class Run:
         except BaseException:
             if not resume and self.ranks.is_main:  # a run that cannot start leaves nothing behind
                 remove_folder(out)
-            self.lock.release()
+            self.lock.close()
             raise
 
     def _set_up(self, given: Settings, loaded: Loaded | None) -> None:
@@ -151,7 +150,7 @@ class Run:
     def __enter__(self) -> Run:
         settings, is_main = self.settings, self.ranks.is_main
         with ExitStack() as closing:
-            closing.callback(self.lock.release)
+            closing.push(self.lock)
             if self.corrector is not None:
                 closing.callback(self.corrector.close)
             closing.callback(self.workers.close)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gtr_agent.config import settings_to_toml, validate_settings
-from gtr_agent.files import clear_leftovers, find_damage, remove_folder, sync, write_text
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, SettingError
+from gtr_envs.storage import clear_leftovers, find_damage, remove_folder, sync, write_atomic
 
 CONFIG = "config.toml"
 METRICS = "metrics.jsonl"
@@ -176,7 +176,7 @@ def trim_metrics(path: Path, update: int) -> list[int]:
             kept.append(line)
             steps.add(step)
     if len(kept) < len(lines):
-        write_text(path, "".join(kept))
+        write_atomic(path, "".join(kept), durable=True)
     return [step for step in range(1, update + 1) if step not in steps]
 
 
@@ -253,7 +253,7 @@ def take_up(run: Path, settings: Settings, tell: Tell = print) -> Path | None:
     missing = trim_metrics(run / METRICS, update)
     if missing:
         tell(f"{run / METRICS} has no line for update {', '.join(map(str, missing))}")
-    write_text(run / CONFIG, settings_to_toml(settings))
+    write_atomic(run / CONFIG, settings_to_toml(settings).encode(), durable=True)
     return chosen
 
 

@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gtr_agent.files import write_text
 from gtr_agent.run_folder import checkpoints
 from gtr_envs.errors import CheckpointError
+from gtr_envs.storage import write_atomic
 
 BYTES_IN_FILE = 2**31
 """Tensors are collected on the CPU until they are about so large, and then written: a bound for memory."""
@@ -47,7 +47,8 @@ def write_state(folder: Path, parts: Mapping[str, Any]) -> None:
         structure = _pack(part, tensors, name)
         files = _write_tensors(folder, name, tensors)
         # Escapes instead of letters beyond ASCII: answers may hold anything, halves of letters too.
-        write_text(folder / f"{name}.json", json.dumps({"files": files, "structure": structure}) + "\n")
+        text = json.dumps({"files": files, "structure": structure}) + "\n"
+        write_atomic(folder / f"{name}.json", text, durable=True)
 
 
 def read_part(folder: Path, name: str) -> Any:

@@ -23,7 +23,6 @@ from gtr_agent.checkpoint import write_model_notes
 from gtr_agent.config import settings_to_toml
 from gtr_agent.demonstrations import Demonstration, Points24Facts, demonstrations_for, is_usual_points24
 from gtr_agent.diverged import DivergedError
-from gtr_agent.files import check_free, new_folder
 from gtr_agent.launch import check_one_process, sharding_asked_for
 from gtr_agent.layout import encode_answers, encode_prompts, join, pad_right
 from gtr_agent.lora import add_lora, merge_lora
@@ -36,6 +35,7 @@ from gtr_agent.rollout import check_environment
 from gtr_agent.settings import Settings
 from gtr_agent.start import settle_precision
 from gtr_envs.errors import SettingError
+from gtr_envs.storage import check_free, new_folder
 
 LEARNED_KEY = '"thoughts"'
 """Without a picture the answer is learned from this key on: what comes before it can only be read off the picture."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,27 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic, make_value_head
 from gtr_agent.config import settings_to_toml
-from gtr_agent.files import check_free, write_text
 from gtr_agent.lora import add_lora
 from gtr_agent.model import choose_device, load_base
 from gtr_agent.precision import resolve_precision
 from gtr_agent.ranks import Ranks
 from gtr_agent.run_folder import CONFIG, read_settings, take_up
-from gtr_agent.run_lock import RunLock
 from gtr_agent.settings import PpoSettings, Settings
 from gtr_agent.trackers import check_trackers
+from gtr_envs.storage import check_free, locked, write_atomic
 
 Loaded = tuple[Any, Any]
 """A model and its processor."""
 
 
-def begin(settings: Settings, out: Path, resume: bool, lock: RunLock) -> Path | None:
+def begin(settings: Settings, out: Path, resume: bool, held: ExitStack) -> Path | None:
     """Make a run's folder, or take up the one that is there. On the main process alone.
 
     Args:
         settings: the run's settings.
         out: its folder.
         resume: whether to go on with what is there.
-        lock: of that folder; it is held when this returns, and only then.
+        held: gets that folder's lock to close; it is held when this returns, and only then.
 
     Returns:
         the checkpoint to go on from; None to begin at the beginning.
@@ -48,17 +48,17 @@ def begin(settings: Settings, out: Path, resume: bool, lock: RunLock) -> Path | 
         read_settings(out)  # else a folder would be made for the lock
     else:
         check_free(out)
-        out.mkdir(parents=True, exist_ok=True)
-    lock.acquire()
-    try:
+    with ExitStack() as closing:
+        closing.enter_context(locked(out, "trained"))
         if resume:
-            return take_up(out, settings)
-        check_free(out)  # again: now nobody else can be filling it
-        write_text(out / CONFIG, settings_to_toml(settings))  # first: a run without it could not be gone on with
-        return None
-    except BaseException:
-        lock.release()
-        raise
+            found = take_up(out, settings)
+        else:
+            check_free(out)  # again: now nobody else can be filling it
+            # First: a run without it could not be gone on with.
+            write_atomic(out / CONFIG, settings_to_toml(settings).encode(), durable=True)
+            found = None
+        held.push(closing.pop_all())
+    return found
 
 
 def load(settings: Settings, out: Path, ranks: Ranks, loaded: Loaded | None = None) -> tuple[Settings, Loaded]:

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gtr_agent.files import new_folder
 from gtr_agent.folding import ADAPTER, fold
 from gtr_agent.teacher import MergedTeacher, squared_norm
 from gtr_envs.errors import SettingError
+from gtr_envs.storage import new_folder
 
 Form = Literal["adapter", "weights"]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gtr_agent.files import new_folder
 from gtr_agent.tiny_words import words_for
+from gtr_envs.storage import new_folder
 from gtr_envs.tasks import task_for
 
 if TYPE_CHECKING:

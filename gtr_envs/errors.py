@@ -44,6 +44,10 @@ class OutputError(GtrError, OSError):
     """An output file that cannot be written: a full disk, a folder that may not be written to."""
 
 
+class RunBusyError(OutputExistsError, RuntimeError):
+    """An output folder into which another process is writing."""
+
+
 class ResultError(GtrError, ValueError):
     """A results file that is damaged or inconsistent."""
 

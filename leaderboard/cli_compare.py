@@ -33,8 +33,8 @@ def compare_command(
     Success is tested by McNemar's exact test; the intervals are 95% bootstrap intervals over the pairs.
     """
     require("scipy")
+    from gtr_envs.storage import to_json
     from leaderboard.compare import compare_results
-    from leaderboard.records import to_json
 
     sides = [find_agent_results(given, results) for given in (first, second)]
     check_different(*sides)

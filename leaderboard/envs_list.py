@@ -17,10 +17,10 @@ import gymnasium as gym
 import numpy as np
 
 from gtr_envs.errors import GtrError, OutputExistsError, SettingError
+from gtr_envs.storage import writing
 from gtr_envs.tasks import TASKS, task_for
 from gtr_envs.text_actions import make_text_env
 from leaderboard.options import WHOLE, option_defaults
-from leaderboard.records import writing
 from leaderboard.wording import wording
 
 NOT_OPTIONS = ("copy", "render_mode")

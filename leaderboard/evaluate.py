@@ -12,7 +12,6 @@ size.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from typing import Any
 
 from gtr_envs.episode import Policy, episode_seeds, play
 from gtr_envs.errors import SettingError
+from gtr_envs.storage import append_line, locked, to_json, truncate, write_atomic
 from gtr_envs.text_actions import make_text_env
 from leaderboard.agents import AgentCard
 from leaderboard.options import normal_options, played_split, rules_in_words
@@ -35,16 +35,11 @@ from leaderboard.records import (
     SUMMARY,
     TIMING,
     RunMeta,
-    append_line,
     check_same_run,
     episode_to_line,
-    locked,
     read_episodes,
     read_meta,
-    to_json,
-    write_atomic,
     write_meta,
-    writing,
 )
 from leaderboard.scores import SCORES, prepare_scores, read_scores, scores_of, scores_to_line, write_sorted
 from leaderboard.sources import game_source, playable_options, recorded_options
@@ -124,8 +119,7 @@ def _prepare(folder: Path, meta: RunMeta, notice: Callable[[str], None]) -> dict
     check_seeds(folder, meta, (episode.seed for episode in episodes))  # before hours of playing, not after
     path = folder / EPISODES
     if cut:
-        with writing(path):
-            os.truncate(path, path.stat().st_size - cut)
+        truncate(path, path.stat().st_size - cut)
         notice(f"{path}: the last line was cut short by an interruption; dropped, its episode is played again")
     if episodes and there.git_commit != meta.git_commit:
         notice(
@@ -219,13 +213,14 @@ def evaluate(
         scores: also keep the log-probs that the policy gives with its answers, see :mod:`leaderboard.scores`.
         teacher: the name of the teacher among them, None for none.
         on_progress: called at the start and after each episode.
-        notice: called with a line of text when something was mended.
+        notice: called with a line of text when something was mended, or where nothing keeps other processes out.
 
     Returns:
         the evaluation, read back from what was written.
 
     Raises:
-        OutputExistsError: the folder holds a run with other settings, or another process is writing there.
+        OutputExistsError: the folder holds a run with other settings.
+        RunBusyError: another process is writing there.
         ResultError: the folder is damaged.
         OutputError: nothing can be written there; what was written before is whole.
         UnknownEnvironmentError, SettingError: an argument that does not exist or is out of range.
@@ -236,7 +231,7 @@ def evaluate(
     meta = make_meta(agent, env_id, env_kwargs, seed, n_episodes)
     options = playable_options(meta.env_kwargs, game_source(env_id, env_kwargs))
     folder = result_folder(out_dir, meta)
-    with locked(folder):
+    with locked(folder, "evaluated", notice):
         finished = _prepare(folder, meta, notice)
         if scores:
             prepare_scores(folder, finished, teacher, notice)

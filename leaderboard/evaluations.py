@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtr_envs.episode import Policy
+from gtr_envs.storage import to_json
 from leaderboard.agents import AgentOptions, describe_agent, is_local_model, load_agent
 from leaderboard.cli_parts import note
 from leaderboard.evaluate import evaluate, make_meta, result_folder
 from leaderboard.grounds import Ground
 from leaderboard.pool import Pool, pools
 from leaderboard.progress import evaluation_progress
-from leaderboard.records import SCHEMA_VERSION, RunMeta, to_json
+from leaderboard.records import SCHEMA_VERSION, RunMeta
 from leaderboard.spending import spent_before, total_usage
 from leaderboard.standings import number, percent, print_result
 from leaderboard.summary import Result, SuccessRate

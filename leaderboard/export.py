@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from gtr_envs.errors import CheckpointError, OutputExistsError, ResultError
+from gtr_envs.storage import write_atomic
 from leaderboard.agent_card import fingerprint
 from leaderboard.pool import Pool, ranked
-from leaderboard.records import RunMeta, write_atomic
+from leaderboard.records import RunMeta
 from leaderboard.standings import sampling
 from leaderboard.summary import Result
 from leaderboard.table import finished_only

@@ -13,9 +13,9 @@ import numpy as np
 from gtr_envs.episode import Episode, Policy, Seat, Turn, episode_seeds
 from gtr_envs.errors import MissingExtraError, OutputExistsError
 from gtr_envs.protocol import AnswerStatus
+from gtr_envs.storage import writing
 from gtr_envs.text_actions import make_text_env
 from leaderboard.half_blocks import half_blocks, has_pictures
-from leaderboard.records import writing
 from leaderboard.texts import readable, signed
 from leaderboard.wording import outcome
 

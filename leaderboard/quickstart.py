@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtr_envs.errors import CheckpointError, SettingError
+from gtr_envs.storage import locked
 from leaderboard.agents import AgentOptions, describe_agent, load_agent
 from leaderboard.cli_parts import print_table
 from leaderboard.compare import compare_results
@@ -22,7 +23,6 @@ from leaderboard.evaluate import evaluate
 from leaderboard.progress import evaluation_progress, in_words
 from leaderboard.provenance import package_version
 from leaderboard.quickstart_plan import BUDGETS, PRESET, SPLITS, START, Plan
-from leaderboard.records import locked
 from leaderboard.site import write_site
 from leaderboard.stages import SCRATCH, Stages, finished_stages, kept_precision
 from leaderboard.standings import standings, standings_table
@@ -171,7 +171,7 @@ def run_quickstart(
     }
     finished_stages(out, settings)  # before the lock leaves a file in a folder that is not ours
     plan.announce()
-    with locked(out):
+    with locked(out, "written", plan.say):
         start, agent = train_agents(Stages(out, settings, plan.precision), plan)
         specs = [("random", "random"), ("expert", "expert"), (WARM_START, start), (TRAINED, str(agent))]
         results = evaluate_agents(specs, out / "results", plan, terminal)

@@ -22,12 +22,7 @@ from typing import Any
 from gtr_envs.episode import Episode, StopReason, Turn
 from gtr_envs.errors import ResultError
 from gtr_envs.protocol import AnswerStatus, read_answer
-from leaderboard.disk import LOCK as LOCK
-from leaderboard.disk import append_line as append_line
-from leaderboard.disk import locked as locked
-from leaderboard.disk import to_json as to_json
-from leaderboard.disk import write_atomic as write_atomic
-from leaderboard.disk import writing as writing
+from gtr_envs.storage import to_json
 from leaderboard.run_meta import IDENTITY as IDENTITY
 from leaderboard.run_meta import KIND as KIND
 from leaderboard.run_meta import MAX_EPISODES as MAX_EPISODES

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gtr_envs.errors import ResultError
-from leaderboard.disk import write_bytes_atomic
+from gtr_envs.storage import write_atomic
 from leaderboard.replay_page import Shown
 from leaderboard.texts import readable, signed
 from leaderboard.wording import outcome
@@ -41,7 +41,7 @@ def write_gif(path: Path, shown: Shown) -> None:
         ResultError: it could not be played again, so there are no frames.
         OutputError: it cannot be written.
     """
-    write_bytes_atomic(path, render_gif(shown))
+    write_atomic(path, render_gif(shown))
 
 
 def render_gif(shown: Shown) -> bytes:

@@ -18,8 +18,9 @@ import numpy as np
 from gtr_envs.episode import Episode, Turn
 from gtr_envs.errors import ResultError
 from gtr_envs.protocol import MAX_ANSWER_LENGTH
+from gtr_envs.storage import write_atomic
 from leaderboard.pictures import png
-from leaderboard.records import RunMeta, write_atomic
+from leaderboard.records import RunMeta
 from leaderboard.replay import Replayed, replay_episode
 from leaderboard.replay_tokens import TurnTokens, turn_tokens
 from leaderboard.scores import scores_of_episode

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gtr_envs.errors import OutputExistsError, ResultError
-from leaderboard.disk import to_json, write_atomic
+from gtr_envs.storage import to_json, write_atomic
 
 SCHEMA_VERSION = 1
 KIND = "gtr-bench result"

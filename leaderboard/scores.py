@@ -19,7 +19,8 @@ from typing import Any
 
 from gtr_envs.episode import Episode
 from gtr_envs.errors import OutputExistsError, ResultError
-from leaderboard.records import read_by_seed, to_json, write_atomic
+from gtr_envs.storage import to_json, write_atomic
+from leaderboard.records import read_by_seed
 
 SCORES = "scores.jsonl"
 DIGITS = 5

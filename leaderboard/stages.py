@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gtr_envs.errors import CheckpointError, OutputExistsError, SettingError
-from leaderboard.records import LOCK, write_atomic
+from gtr_envs.storage import LOCK, write_atomic
 
 STATE = "quickstart.json"
 SCRATCH = "scratch"

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtr_envs.errors import MissingExtraError, ResultError
+from gtr_envs.storage import write_atomic
 from leaderboard.pool import ranked
-from leaderboard.records import SCHEMA_VERSION, write_atomic
+from leaderboard.records import SCHEMA_VERSION
 from leaderboard.summary import Result
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ from typing import Any
 
 from gtr_envs.episode import Episode
 from gtr_envs.errors import GtrError, ResultError
+from gtr_envs.storage import to_json
 from gtr_envs.tasks import task_for
 from gtr_envs.text_actions import make_text_env
 from leaderboard.evaluate import result_folder
 from leaderboard.options import check_names, played_split, rules_in_words
-from leaderboard.records import META, SUMMARY, TIMING, RunMeta, read_wall_seconds, to_json
+from leaderboard.records import META, SUMMARY, TIMING, RunMeta, read_wall_seconds
 from leaderboard.scores import SCORES, read_scores
 from leaderboard.sources import options_again
 from leaderboard.summary import Result, summarise

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gtr_envs.alfworld.kept_files import write_whole
 from gtr_envs.errors import GameError, SettingError
+from gtr_envs.storage import write_atomic
 
 TASK_TYPES = (
     "pick_and_place_simple",
@@ -212,7 +212,7 @@ def _indexed(folder: Path) -> list[tuple[str, str]]:
     # kept, because a download that is under way would be taken for an empty folder.
     if found:
         with suppress(OSError):
-            write_whole(file, json.dumps({**key, "games": found}).encode())
+            write_atomic(file, json.dumps({**key, "games": found}))
     return found
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from gtr_envs.alfworld.games import cache_folder
-from gtr_envs.alfworld.kept_files import prune, write_whole
 from gtr_envs.errors import GameError
+from gtr_envs.storage import prune, write_atomic
 
 FORMAT = 2
 LARGEST_CACHE = 512 * 1024 * 1024  # bytes
@@ -154,7 +154,7 @@ def _read(path: Path) -> Translation | None:
 def _write(path: Path, translation: Translation) -> None:
     global _writes
     try:
-        write_whole(path, _packed(translation))
+        write_atomic(path, _packed(translation))
     except OSError:
         return  # a full or read-only disk costs time, not the game
     _writes += 1

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gtr_envs.errors import OutputExistsError
-from leaderboard.disk import write_bytes_atomic, writing
+from gtr_envs.storage import write_atomic, writing
 from leaderboard.records import RunMeta
 from leaderboard.texts import digest_of, file_name
 
@@ -92,4 +92,4 @@ def _contents(names: Iterable[str]) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     if not path.is_file() or path.read_bytes() != content:
-        write_bytes_atomic(path, content)
+        write_atomic(path, content)

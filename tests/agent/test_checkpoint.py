@@ -1,11 +1,7 @@
 """Checkpoints: plain PEFT adapters, whole or absent, with errors that say the mend."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +11,6 @@ import torch
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.checkpoint import load_weights, read_adapter, read_notes, save_checkpoint, state_folder
-from gtr_agent.files import find_damage, new_folder
 from gtr_agent.model import load_model
 from gtr_agent.policy import load_policy
 from gtr_agent.run_folder import checkpoint_folder, latest_resumable
@@ -23,7 +18,8 @@ from gtr_agent.run_state import load_optimizer, optimizer_state, random_state, r
 from gtr_agent.settings import Settings
 from gtr_agent.start import make_actor, make_optimizer
 from gtr_agent.teacher import MergedTeacher
-from gtr_envs.errors import CheckpointError, OutputExistsError
+from gtr_envs.errors import CheckpointError
+from gtr_envs.storage import find_damage
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,51 +108,6 @@ def test_a_base_that_is_gone_is_named(checkpoint: Path) -> None:
     (checkpoint / "gtr_bench.json").write_text(json.dumps(notes | {"base_model_relative": "../gone"}))
     with pytest.raises(CheckpointError, match="/gone/base"):
         load_policy(checkpoint)
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-
-    def interrupted() -> None:
-        with new_folder(out) as partial:
-            (partial / "half").write_text("...")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert list(tmp_path.iterdir()) == []
-    with new_folder(out) as partial:
-        (partial / "whole").write_text("!")
-        assert not out.exists()
-    assert [path.name for path in out.iterdir()] == ["whole"]
-    with pytest.raises(OutputExistsError), new_folder(out):
-        pass
-    assert [path.name for path in out.iterdir()] == ["whole"]
-
-
-def test_what_a_killed_process_left_is_gone_at_the_next_start(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    program = (
-        "import os, signal, sys; from pathlib import Path; from gtr_agent.files import new_folder\n"
-        "with new_folder(Path(sys.argv[1])) as partial:\n"
-        "    (partial / 'half').write_text('...'); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    ended = subprocess.run([sys.executable, "-c", program, str(out)], cwd=ROOT, check=False)
-    assert ended.returncode == -signal.SIGKILL
-    (left,) = tmp_path.iterdir()
-    number = left.name.rpartition("-")[2]
-    others = [
-        tmp_path / left.name.replace(number, str(os.getppid())),  # a process that lives
-        tmp_path / f".out.partial-elsewhere-{number}",  # another machine's
-        tmp_path / left.name.replace("out", "outer"),
-        tmp_path / f"{left.name}-kept",
-    ]
-    for other in others:
-        other.mkdir()
-    with new_folder(out) as partial:
-        assert not left.exists()
-        assert partial.is_dir()
-    assert {*tmp_path.iterdir()} == {out, *others}
 
 
 def train_a_little(actor: ActorCritic, optimizer: torch.optim.Optimizer, seed: int) -> None:

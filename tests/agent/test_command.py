@@ -26,7 +26,12 @@ def test_a_folder_that_cannot_be_made_is_named(start: Any, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error (os error 28)")])
+FULL = OSError(28, "No space left on device")
+AS_STORAGE_SAYS_IT = OutputError("cannot write that file; run the same command again")
+AS_STORAGE_SAYS_IT.__cause__ = FULL
+
+
+@pytest.mark.parametrize("error", [FULL, AS_STORAGE_SAYS_IT, SafetensorError("I/O error (os error 28)")])
 def test_a_full_disk_is_named_and_the_run_goes_on_from_there(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -36,7 +41,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_from_there(
     out = tmp_path / "run"
     with monkeypatch.context() as full:
         full.setattr("gtr_agent.checkpoint.write_state", fail)
-        with pytest.raises(OutputError, match=f"make room .* --resume {out}"):
+        with pytest.raises(OutputError, match=f"into {out}: .*(error 28|No space).*; make room .* --resume {out}"):
             start(out)
     assert list((out / "checkpoints").iterdir()) == []
     assert run_train(None, None, None, None, None, out).name == "update-000001"

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 
 from gtr_agent import packaged
 from gtr_agent.checkpoint import NOTES, find_agent, find_base, read_notes
-from gtr_agent.files import write_manifest
 from gtr_agent.model import load_base, load_whole
 from gtr_agent.packaged import FOLDER, WEIGHTS, is_packaged, packaged_digest, packaged_folder, packaged_names
 from gtr_agent.policy import ModelPolicy, load_named_policy, load_policy
@@ -23,6 +22,7 @@ from gtr_agent.settings import Settings
 from gtr_agent.train import train
 from gtr_envs.episode import Episode, episode_seeds, play
 from gtr_envs.errors import CheckpointError, MissingExtraError
+from gtr_envs.storage import write_manifest
 from gtr_envs.text_actions import make_text_env
 from leaderboard.summary import summarise
 from tests.agent.test_ppo import changed

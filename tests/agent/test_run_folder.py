@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from gtr_agent.config import load_settings, settings_to_toml
-from gtr_agent.files import clear_leftovers, find_damage, new_folder, remove_folder, write_manifest, write_text
 from gtr_agent.run_folder import (
     MAY_DIFFER,
     check_same_settings,
@@ -26,6 +25,7 @@ from gtr_agent.run_folder import (
 )
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, SettingError
+from gtr_envs.storage import clear_leftovers, find_damage, new_folder, write_manifest
 
 
 def fill(run: Path, update: int) -> Path:
@@ -228,21 +228,11 @@ def test_a_refused_resume_changes_nothing(run: Path, settings: Settings) -> None
     assert sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*")) == before
 
 
-def test_leftovers_alone_are_cleared(tmp_path: Path) -> None:
-    (tmp_path / "kept.partial-1").write_text("")
-    (tmp_path / ".hidden").write_text("")
-    (tmp_path / ".a.partial-1").write_text("")
-    (tmp_path / ".b.dropped-1").mkdir()
-    assert clear_leftovers(tmp_path) == [".a.partial-1", ".b.dropped-1"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "kept.partial-1"]
-    remove_folder(tmp_path / "nothing")
-
-
 KILLED_AT = """
 import os, shutil, signal, sys
 from pathlib import Path
-from gtr_agent.files import new_folder, write_manifest, write_text
 from gtr_agent.run_folder import checkpoint_folder, drop_old_checkpoints, trim_metrics
+from gtr_envs.storage import new_folder, write_atomic, write_manifest
 
 run = Path(sys.argv[1])
 calls = at = 0
@@ -261,7 +251,7 @@ def work(folder):
         write_manifest(partial)
     drop_old_checkpoints(folder, 1, 3)
     trim_metrics(folder / "metrics.jsonl", 3)
-    write_text(folder / "config.toml", "new")
+    write_atomic(folder / "config.toml", "new", durable=True)
 
 sys.addaudithook(watch)
 for number in range(1, 10000):
@@ -282,8 +272,8 @@ def test_a_process_killed_at_any_point_leaves_all_whole(tmp_path: Path) -> None:
     template = tmp_path / "template"
     for update in (1, 2):
         fill(template, update)
-    write_text(template / "config.toml", "old")
-    write_text(template / "metrics.jsonl", "".join(map(record, range(1, 6))))
+    (template / "config.toml").write_text("old")
+    (template / "metrics.jsonl").write_text("".join(map(record, range(1, 6))))
     done = subprocess.run([sys.executable, "-c", KILLED_AT, tmp_path], capture_output=True, text=True, check=True)
     tried = int(done.stdout)
     assert tried > 40

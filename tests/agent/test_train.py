@@ -18,8 +18,9 @@ from gtr_agent.settings import Settings
 from gtr_agent.sft import run_sft
 from gtr_agent.train import train
 from gtr_envs.episode import Response
-from gtr_envs.errors import CheckpointError, MissingExtraError, OutputExistsError, SettingError
+from gtr_envs.errors import CheckpointError, MissingExtraError, OutputExistsError, RunBusyError, SettingError
 from gtr_envs.protocol import AnswerStatus
+from gtr_envs.storage import LOCK, locked
 
 
 @pytest.mark.parametrize("start", [train, run_sft])
@@ -57,9 +58,21 @@ def test_what_is_no_whole_model_is_no_base(settings: Settings, tmp_path: Path, b
 @pytest.mark.parametrize("start", [train, run_sft])
 def test_another_run_is_not_overwritten(settings: Settings, tmp_path: Path, start) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "results.txt").write_text("precious")
+    (tmp_path / LOCK).write_text("{}")  # of a process that was killed
     with pytest.raises(OutputExistsError):
         start(settings, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["results.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, "results.txt"]
+
+
+def test_a_run_that_is_trained_is_not_resumed(settings: Settings, tmp_path: Path) -> None:
+    short = settings.model_copy(update={"ppo": settings.ppo.model_copy(update={"updates": 1})})
+    last = train(short, tmp_path)
+    assert not (tmp_path / LOCK).exists()
+    (last / "manifest.json").unlink()  # so that there is something to go on with
+    (tmp_path / "metrics.jsonl").write_text("as it was")
+    with locked(tmp_path, "trained"), pytest.raises(RunBusyError, match=r"is being trained into by process \d+ on "):
+        train(short, tmp_path, resume=True)
+    assert (tmp_path / "metrics.jsonl").read_text() == "as it was"
 
 
 @pytest.mark.parametrize("start", [train, run_sft])

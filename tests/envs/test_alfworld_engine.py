@@ -22,7 +22,6 @@ from gtr_envs.alfworld import translation
 from gtr_envs.alfworld.engine import Engine, EngineState, read_content
 from gtr_envs.alfworld.generate import generate_game, write_game
 from gtr_envs.alfworld.grammar import value_of
-from gtr_envs.alfworld.kept_files import prune, write_whole
 from gtr_envs.errors import ActionError, GameError, MissingExtraError
 
 pytest.importorskip("alfworld", reason="the extra alfworld is not installed")
@@ -215,41 +214,9 @@ def test_a_cache_that_one_may_read_but_not_write_is_used(tmp_path: Path, monkeyp
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(translation.os, "utime", refuse)
-    monkeypatch.setattr(translation, "write_whole", refuse)
+    monkeypatch.setattr(translation, "write_atomic", refuse)
     monkeypatch.setattr(translation, "translate", lambda *_: pytest.fail("it is in the cache"))
     translation.translation_of(*texts)
-
-
-def test_the_cache_forgets_what_was_not_used_for_longest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for age in range(5):
-        (tmp_path / f"{age}.z").write_bytes(b"x" * 100)
-        os.utime(tmp_path / f"{age}.z", (1000 - age, 1000 - age))
-    (tmp_path / "folder").mkdir()
-    os.utime(tmp_path / "folder", (1, 1))
-    unlink = Path.unlink
-
-    def refuse_one(path: Path, missing_ok: bool = False) -> None:
-        if path.name == "4.z":  # another user's
-            raise PermissionError(13, "Permission denied")
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", refuse_one)
-    prune(tmp_path, 250)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.z", "4.z", "folder"]
-    prune(tmp_path / "nowhere", 250)
-
-
-def test_a_kept_file_can_be_read_by_all_whom_the_umask_allows_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    before = os.umask(0o022)
-    try:
-        write_whole(tmp_path / "folder" / "one.z", b"content")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "folder" / "one.z").stat().st_mode & 0o777 == 0o644
-    (tmp_path / "two.z").mkdir()
-    with pytest.raises(OSError, match=r"two\.z"):
-        write_whole(tmp_path / "two.z", b"content")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "two.z"]
 
 
 def reset_in_a_process(arguments: tuple[str, str]) -> str:

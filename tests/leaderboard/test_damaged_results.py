@@ -7,15 +7,12 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gtr_envs.errors import OutputError, ResultError
-from leaderboard import disk
 from leaderboard.cli import main
-from leaderboard.disk import append_line, locked, write_atomic
 from leaderboard.records import episode_from_line
 from leaderboard.summary import find_results, load_result
 
@@ -79,17 +76,6 @@ def test_two_results_of_one_key_are_refused(evaluation: Evaluate, tmp_path: Path
         find_results([tmp_path])
 
 
-@pytest.fixture
-def small_disk() -> Iterator[int]:
-    """No file may grow beyond so many bytes, which writing then meets as it meets a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield 20_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_full_disk_loses_nothing(evaluation: Evaluate, tmp_path: Path, small_disk: int) -> None:
     with pytest.raises(OutputError, match=r"cannot write .*episodes\.jsonl: File too large; what was written before"):
         evaluation(SayingPolicy("x" * 900), n_episodes=30)
@@ -104,25 +90,6 @@ def test_a_full_disk_loses_nothing(evaluation: Evaluate, tmp_path: Path, small_d
     assert len(whole.episodes) == 30
 
 
-def test_a_file_that_cannot_be_replaced_stays_as_it_is(tmp_path: Path, small_disk: int) -> None:
-    path = tmp_path / "file.json"
-    write_atomic(path, "old")
-    with pytest.raises(OutputError, match="cannot write"):
-        write_atomic(path, "x" * 2 * small_disk)
-    assert path.read_text() == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["file.json"]
-
-
-def test_a_line_that_finds_no_room_leaves_no_half(tmp_path: Path, small_disk: int) -> None:
-    path = tmp_path / "lines.jsonl"
-    append_line(path, "first")
-    with pytest.raises(OutputError, match="cannot write"):
-        append_line(path, "x" * small_disk)
-    assert path.read_text() == "first\n"
-    append_line(path, "second")
-    assert path.read_text() == "first\nsecond\n"
-
-
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
     assert main(["eval", "--agent", "random", "-n", "1", "--out", str(tmp_path / "file" / "results")]) == 2
@@ -131,19 +98,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest
     assert "choose another place" in error
     assert error.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_folder_that_may_not_be_written_to_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    write_atomic(tmp_path / "file", "old")
-    monkeypatch.setattr(disk.os, "replace", refuse)
-    with pytest.raises(OutputError, match="Permission denied"):
-        write_atomic(tmp_path / "file", "new")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-    with locked(tmp_path):  # what is raised within a lock is not about writing it
-        pass
 
 
 def test_the_limit_on_answers_is_part_of_what_a_folder_holds(evaluation: Evaluate) -> None:

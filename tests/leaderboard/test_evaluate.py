@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ import pytest
 
 import leaderboard.evaluate as module
 from gtr_envs.episode import EVAL_SEED_BASE, StopReason
-from gtr_envs.errors import OutputExistsError, ResultError, SettingError, UnknownEnvironmentError
+from gtr_envs.errors import OutputExistsError, ResultError, RunBusyError, SettingError, UnknownEnvironmentError
 from gtr_envs.experts import SolverPolicy
+from gtr_envs.storage import LOCK, locked
 from leaderboard.agents import AgentCard
 from leaderboard.card_reading import card_value
 from leaderboard.evaluate import Progress, rules_in_words
-from leaderboard.records import episode_from_line, episode_to_line, locked
+from leaderboard.records import episode_from_line, episode_to_line
 from leaderboard.summary import find_results, load_result, summarise
 
 from .conftest import Evaluate, SayingPolicy
@@ -130,8 +133,21 @@ def test_the_same_weights_from_another_path_are_the_same_agent(evaluation: Evalu
 
 def test_two_processes_do_not_write_one_folder(evaluation: Evaluate) -> None:
     result = evaluation()
-    with locked(result.folder), pytest.raises(OutputExistsError, match="another process"):
+    assert not (result.folder / LOCK).exists()
+    with locked(result.folder, "evaluated"), pytest.raises(RunBusyError, match="is being evaluated into by process"):
         evaluation()
+
+
+def test_an_evaluation_on_a_file_system_without_locks_says_so(
+    evaluation: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    notices: list[str] = []
+    assert len(evaluation(notice=notices.append).episodes) == 6
+    assert ["knows no locks" in line for line in notices] == [True]
 
 
 class CrashingEnv(gym.Wrapper[Any, Any, Any, Any]):
