@@ -79,7 +79,7 @@ def generate(
     going = torch.ones_like(rows, dtype=torch.bool)  # of the rows that are still being continued, those unfinished
     tokens = torch.full((len(rows), max_new_tokens), end, device=rows.device)
     log_probs = torch.zeros((len(rows), max_new_tokens), device=rows.device)
-    with inference(actor.causal):
+    with inference(actor.causal), torch.inference_mode():
         decoder, logits = start_decoder(actor, prompt)
         for step in range(max_new_tokens):
             uniform = None if uniforms is None else uniforms[rows, step]
@@ -89,7 +89,7 @@ def generate(
             unfinished = int(going.sum())
             if unfinished == 0 or step + 1 == max_new_tokens:
                 break
-            if 2 * unfinished <= len(rows):
+            if 4 * unfinished <= 3 * len(rows):
                 keep = going.nonzero().squeeze(1)
                 decoder.keep(keep)
                 rows, token, going = rows[keep], token[keep], going[keep]

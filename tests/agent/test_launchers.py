@@ -136,8 +136,8 @@ def test_printed_memory_is_what_the_benchmark_computes(monkeypatch: pytest.Monke
     columns = []
     for name in ("qwen2.5-vl-3b", "qwen2.5-vl-7b"):
         model, _ = build_shape(name, device="meta")
-        base, sharded, adapter, _, teacher, delta, factors = memory(model, Plan(name, "cuda").settings()).values()
-        columns.append([f"{value / 1e9:.1f}" for value in (base, sharded, adapter, teacher, delta, factors)])
+        base, sharded, adapter, _, teacher, merged = memory(model, Plan(name, "cuda").settings()).values()
+        columns.append([f"{value / 1e9:.1f}" for value in (base, sharded, adapter, teacher, merged)])
     table = PAGE.split("| | 3B | 7B |\n|---|---|---|\n", 1)[1].split("\n\n", 1)[0]
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")][1:] for line in table.splitlines()]
     assert [list(column) for column in zip(*rows, strict=True)] == columns
