@@ -1,4 +1,4 @@
-"""What continues prompts token by token: the model's own forward pass, with transformers' own key-value cache."""
+"""What continues prompts token by token: the model's own forward pass, with a key-value cache written in place."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.features import as_model_inputs
+from gtr_agent.kv_cache import make_cache
 from gtr_agent.layout import PromptBatch
 from gtr_agent.model import autocast
 from gtr_agent.positions import token_positions
@@ -28,7 +28,7 @@ def start_decoder(actor: ActorCritic, prompt: PromptBatch) -> tuple[Decoder, Ten
     """
     model = actor.causal
     mask = prompt.inputs["attention_mask"]
-    cache = DynamicCache(config=model.config)
+    cache = make_cache(model.config, torch.bfloat16 if actor.precision == "bfloat16" else None)
     positions, deltas = token_positions(model, prompt.inputs)
     with autocast(actor.precision, mask.device.type):
         output = model(

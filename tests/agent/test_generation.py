@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers.cache_utils import Cache, DynamicCache
 
 from gtr_agent.actor_critic import ActorCritic
 from gtr_agent.batches import AnswerBatch, split_prompts, stack_answers, stack_prompts
 from gtr_agent.generation import choose_token, decode_with_offsets, generate
+from gtr_agent.kv_cache import ROOM, make_cache
 from gtr_agent.layout import PromptBatch, encode_prompts, end_token
 from gtr_agent.parallel import Workers
 from gtr_agent.policy import ModelPolicy
@@ -139,3 +141,33 @@ def test_a_model_plays_the_same_in_any_batch_and_with_any_number_of_workers(
         return {episode.seed: [turn.text for turn in episode.turns] for episode in episodes}
 
     assert texts(1, 1) == texts(3, 1) == texts(3, 2)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_cache_with_room_gives_the_log_probs_of_the_plain_one(
+    actor: ActorCritic, prompt: PromptBatch, attention: str
+) -> None:
+    model = actor.causal
+    model.set_attn_implementation(attention)
+    mask = prompt.inputs["attention_mask"]
+    tokens = torch.from_numpy(np.random.default_rng(0).integers(300, 600, (len(mask), 2 * ROOM)))
+
+    def logits(cache: Cache) -> torch.Tensor:
+        found = []
+        inputs, wide = dict(prompt.inputs), mask
+        for step in range(tokens.shape[1]):
+            positions = (wide.cumsum(1) - 1).clamp_min(0)[:, -inputs["input_ids"].shape[1] :]
+            inputs |= {"attention_mask": wide, "position_ids": positions[None].expand(3, -1, -1)}
+            with torch.no_grad():
+                found.append(model(**inputs, past_key_values=cache, use_cache=True).logits[:, -1])
+            wide = torch.cat([wide, wide.new_ones(len(wide), 1)], dim=1)
+            inputs = {"input_ids": tokens[:, step : step + 1]}
+            if step == ROOM:
+                cache.batch_select_indices(torch.tensor([2, 0, 3, 1]))
+                wide = wide[[2, 0, 3, 1]]
+        assert cache.get_seq_length() == mask.shape[1] + tokens.shape[1] - 1
+        return torch.stack(found)
+
+    torch.testing.assert_close(
+        logits(make_cache(model.config, None)), logits(DynamicCache(config=model.config)), atol=2e-5, rtol=1e-4
+    )
