@@ -81,9 +81,9 @@ class Run:
             if resumed is not None:
                 self.restore(resumed)
         except BaseException:
-            if not resume and self.ranks.is_main:  # a run that cannot start leaves nothing behind
-                remove_folder(out)
-            self.lock.close()
+            with self.lock:
+                if not resume and self.ranks.is_main:  # a run that cannot start leaves nothing behind
+                    remove_folder(out)
             raise
 
     def _set_up(self, given: Settings, loaded: Loaded | None) -> None:
@@ -231,8 +231,7 @@ class Run:
                 state["thoughts"] = thoughts
             folder = checkpoint_folder(self.out, number)
             save_checkpoint(folder, self.actor, self.settings, number, metrics, state, before_naming=record)
-            merged = self.guide.merged.updates if self.guide is not None and self.guide.merged is not None else []
-            drop_old_checkpoints(self.out, self.settings.keep_checkpoints, number, merged)
+            drop_old_checkpoints(self.out, self.settings.keep_checkpoints, number)
         self.ranks.wait()
 
     def restore(self, checkpoint: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,8 @@ def latest_resumable(run: Path, tell: Tell = print) -> Path | None:
         if damage is None and not (folder / "state").is_dir():
             damage = f"{folder / 'state'} is missing"
         if damage is None:
+            damage = missing_adapter(folder)
+        if damage is None:
             return folder
         tell(f"{folder.name} is passed over: {damage}")
     if found:
@@ -112,32 +114,49 @@ def finished_checkpoint(run: Path, settings: Settings, tell: Tell = print) -> Pa
     return last
 
 
-def drop_old_checkpoints(run: Path, keep: int, newest: int, merged: Sequence[int] = ()) -> None:
-    """Remove checkpoints until only the newest ``keep`` are left, but for adapters that are still merged.
+def drop_old_checkpoints(run: Path, keep: int, newest: int) -> None:
+    """Remove checkpoints until only the newest ``keep`` are left, but for adapters that one of those is merged from.
 
     Args:
         run: the run's folder.
         keep: how many stay; 0 keeps all.
         newest: the update of the one that was just written, which always stays.
-        merged: the updates whose adapters the teacher is merged from, as of the newest checkpoint. Those that an older
-            checkpoint is merged from stay as well, as long as that checkpoint does.
     """
     if not keep:
         return
-    older = [folder for folder in checkpoints(run) if checkpoint_update(folder) < newest]
+    found = checkpoints(run)
+    older = [folder for folder in found if checkpoint_update(folder) < newest]
     dropped = older[: max(0, len(older) - (keep - 1))]
-    oldest = min((checkpoint_update(folder) for folder in older[len(dropped) :]), default=newest)
-    needed_from = min(merged, default=newest) - (newest - oldest)
+    needed = {update for folder in found if folder not in dropped for update in merged_updates(folder)}
     for folder in dropped:
-        number, adapter = checkpoint_update(folder), folder / ADAPTER_WEIGHTS
-        if merged and number >= needed_from and adapter.is_file():
+        adapter = folder / ADAPTER_WEIGHTS
+        if checkpoint_update(folder) in needed and adapter.is_file():
             (run / MERGED).mkdir(exist_ok=True)
             adapter.replace(run / MERGED / f"{folder.name}.safetensors")
             sync(run / MERGED)
         remove_folder(folder)
     for path in (run / MERGED).glob("update-*.safetensors"):
-        if int(path.stem.removeprefix("update-")) < needed_from:
+        if int(path.stem.removeprefix("update-")) not in needed:
             path.unlink()
+
+
+def merged_updates(checkpoint: Path) -> list[int]:
+    """The updates whose adapters a checkpoint's teacher is merged from; none where there is no such teacher."""
+    try:
+        content = json.loads((checkpoint / "state" / "teacher.json").read_text("utf-8"))
+        return [int(update) for update in content["structure"]["updates"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def missing_adapter(checkpoint: Path) -> str | None:
+    """What a checkpoint's teacher lacks of the adapters that it is merged from, in words; None if nothing."""
+    run = checkpoint.parent.parent
+    for update in merged_updates(checkpoint):
+        path = adapter_file(run, update)
+        if not path.is_file():
+            return f"{path} is missing, of which its teacher is merged"
+    return None
 
 
 def adapter_file(run: Path, update: int) -> Path:

@@ -49,7 +49,7 @@ def begin(settings: Settings, out: Path, resume: bool, held: ExitStack) -> Path 
     else:
         check_free(out)
     with ExitStack() as closing:
-        closing.enter_context(locked(out, "trained"))
+        closing.enter_context(locked(out, "trained", print))
         if resume:
             found = take_up(out, settings)
         else:

@@ -200,19 +200,19 @@ class MergedTeacher:
         """After which updates the checkpoints that take part were written."""
         return [each.update for each in self.checkpoints]
 
-    def state(self) -> dict[str, Tensor]:
-        """Which checkpoints take part, with what weight, and their norms, as a flat dict that safetensors can save.
+    def state(self) -> dict[str, list[Any]]:
+        """Which checkpoints take part, with what weight, and their norms, as plain numbers.
 
         The adapters are not in it: they stand in the run's checkpoints.
         """
         return {
-            "updates": torch.tensor(self.updates, dtype=torch.int64),
-            "weights": torch.tensor([each.weight for each in self.checkpoints], dtype=torch.float64),
-            "norms": torch.tensor([each.norm for each in self.checkpoints], dtype=torch.float64),
+            "updates": self.updates,
+            "weights": [each.weight for each in self.checkpoints],
+            "norms": [each.norm for each in self.checkpoints],
         }
 
     @torch.no_grad()
-    def load_state(self, state: Mapping[str, Tensor], read: Callable[[int], Mapping[str, Tensor]]) -> None:
+    def load_state(self, state: Mapping[str, Any], read: Callable[[int], Mapping[str, Tensor]]) -> None:
         """Become the teacher that `state` was taken of: bit for bit, on the same kind of device.
 
         Args:
@@ -231,7 +231,7 @@ class MergedTeacher:
         lengths = {name: len(values) for name, values in state.items()}
         if set(lengths) != {"updates", "weights", "norms"} or len(set(lengths.values())) != 1:
             raise CheckpointError(f"the saved teacher is damaged: it holds {lengths}")
-        rows = zip(*(state[name].tolist() for name in ("updates", "weights", "norms")), strict=True)
+        rows = zip(*(state[name] for name in ("updates", "weights", "norms")), strict=True)
         found = []
         for update, weight, norm in rows:
             each = Checkpoint(update, weight, self._taken_from(read(update), update))

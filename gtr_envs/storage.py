@@ -155,8 +155,10 @@ def check_free(out: Path) -> None:
     """Make sure that nothing would be overwritten.
 
     Raises:
-        OutputExistsError: the path is a file, or a folder that holds something.
+        OutputExistsError: the path is a file, a symbolic link, or a folder that holds something.
     """
+    if out.is_symlink():  # what is renamed into its place or removed would be the link
+        raise OutputExistsError(f"{out} is a symbolic link; name the folder that it leads to as --out")
     if out.is_file() or (out.is_dir() and any(path.name != LOCK for path in out.iterdir())):
         raise OutputExistsError(f"{out} already holds something; choose another --out, or move it away first")
 

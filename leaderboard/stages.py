@@ -55,6 +55,17 @@ def finished_stages(out: Path, settings: dict[str, Any]) -> dict[str, str]:
     return done
 
 
+def set_aside(folder: Path) -> None:
+    """Make room for a new attempt: what holds checkpoints is renamed, as they may be hours of work; else it goes."""
+    if not (folder / "checkpoints").is_dir():
+        shutil.rmtree(folder)
+        return
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}-set-aside-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+
+
 class Stages:
     """Does stages and notes which are done.
 
@@ -97,7 +108,7 @@ class Stages:
                 with suppress(CheckpointError, SettingError):
                     result = go_on(folder)
             if result is None:
-                shutil.rmtree(folder)
+                set_aside(folder)
         if result is None:
             result = work(folder)
         self.done[name] = str(result.relative_to(self.out))

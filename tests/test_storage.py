@@ -238,3 +238,12 @@ def test_where_there_are_no_locks_everybody_gets_it(
         assert len(told) == 2
     assert "knows no locks" in told[0]
     assert names(tmp_path) == []
+
+
+def test_a_folder_is_not_made_in_the_place_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    message = "link is a symbolic link; name the folder that it leads to"
+    with pytest.raises(OutputExistsError, match=message), new_folder(tmp_path / "link"):
+        pytest.fail("before hours of work, not after")
+    assert (tmp_path / "link").is_symlink()

@@ -12,17 +12,24 @@ import pytest
 
 from gtr_agent.config import load_settings, settings_to_toml
 from gtr_agent.run_folder import (
+    ADAPTER_WEIGHTS,
     MAY_DIFFER,
+    MERGED,
+    adapter_file,
     check_same_settings,
     checkpoint_folder,
+    checkpoint_update,
     checkpoints,
     drop_old_checkpoints,
     latest_checkpoint,
     latest_resumable,
+    merged_updates,
+    missing_adapter,
     read_settings,
     take_up,
     trim_metrics,
 )
+from gtr_agent.run_state import write_state
 from gtr_agent.settings import Settings
 from gtr_envs.errors import CheckpointError, SettingError
 from gtr_envs.storage import clear_leftovers, find_damage, new_folder, write_manifest
@@ -100,6 +107,49 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     drop_old_checkpoints(tmp_path, 1, 5)
     assert [path.name for path in checkpoints(tmp_path)] == ["update-000005", "update-000006"], "5 was just written"
     assert latest_checkpoint(tmp_path) == checkpoint_folder(tmp_path, 6)
+
+
+def fill_merged(run: Path, update: int, merged: list[int]) -> Path:
+    """A small checkpoint whose teacher is merged from the adapters of these updates."""
+    folder = checkpoint_folder(run, update)
+    with new_folder(folder) as partial:
+        write_state(partial / "state", {"teacher": {"updates": merged, "weights": [1.0], "norms": [1.0]}})
+        (partial / ADAPTER_WEIGHTS).write_text(f"adapter {update}")
+        write_manifest(partial)
+    return folder
+
+
+@pytest.mark.parametrize(("alpha", "every"), [(0.5, 1), (0.5, 2), (0.5, 5), (0.1, 1)])
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_every_checkpoint_that_stays_has_the_adapters_it_is_merged_from(
+    tmp_path: Path, alpha: float, every: int, keep: int
+) -> None:
+    weights: dict[int, float] = {}
+    for update in range(1, 41):
+        if update % every == 0:
+            faded = {number: weight * (1 - alpha) for number, weight in weights.items()}
+            weights = {number: weight for number, weight in faded.items() if weight >= 0.005}
+            weights[update] = alpha if faded else 1.0
+        fill_merged(tmp_path, update, list(weights))
+        drop_old_checkpoints(tmp_path, keep, update)
+        kept = checkpoints(tmp_path)
+        assert len(kept) == min(update, keep)
+        assert [missing_adapter(folder) for folder in kept] == [None] * len(kept)
+        needed = {number for folder in kept for number in merged_updates(folder)}
+        apart = {int(path.stem[7:]) for path in (tmp_path / MERGED).glob("*")}
+        assert apart == needed - set(map(checkpoint_update, kept)), "and no others"
+        for number in needed:
+            assert adapter_file(tmp_path, number).read_text() == f"adapter {number}"
+
+
+def test_a_checkpoint_that_lacks_an_adapter_is_passed_over(tmp_path: Path) -> None:
+    first = fill_merged(tmp_path, 1, [1])
+    second = fill_merged(tmp_path, 2, [1, 2])
+    fill_merged(tmp_path, 3, [2, 3])
+    told: list[str] = []
+    (second / ADAPTER_WEIGHTS).unlink()
+    assert latest_resumable(tmp_path, told.append) == first
+    assert "update-000002.safetensors is missing, of which its teacher is merged" in told[0]
 
 
 def record(step: int) -> str:

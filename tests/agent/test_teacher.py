@@ -1,5 +1,6 @@
 """The teacher is the merge of the run's checkpoints, changes at each merge, and sees the picture."""
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -130,9 +131,7 @@ def test_a_merge_makes_no_second_set_of_weights(actor: ActorCritic, stir: Any) -
         stir(actor, seed)
         teacher.merge()
     assert {name: weight.data_ptr() for name, weight in teacher.weights.items()} == before
-    assert sum(values.nbytes for values in teacher.state().values()) == 2 * 3 * 8, (
-        "no weight stands in a checkpoint twice"
-    )
+    assert {name: len(values) for name, values in teacher.state().items()} == {"updates": 2, "weights": 2, "norms": 2}
 
 
 @pytest.mark.parametrize("space", ["delta", "factors"])
@@ -204,7 +203,7 @@ def test_a_loaded_teacher_is_the_saved_one_bit_for_bit(actor: ActorCritic, stir:
         adapters.append(adapter(actor))
         report = teacher.merge(seed)
         if seed == 2:
-            resumed.load_state(load(save(teacher.state())), adapters.__getitem__)
+            resumed.load_state(json.loads(json.dumps(teacher.state())), adapters.__getitem__)
         if seed > 2:
             assert resumed.merge(seed) == report
         if seed >= 2:
@@ -264,7 +263,7 @@ def test_a_teacher_that_never_merged_can_be_saved_too(actor: ActorCritic, stir: 
     stir(actor, 1)
     used = MergedTeacher(actor.model, MergeSettings())
     used.merge()
-    used.load_state(load(save(new.state())), lambda update: {})
+    used.load_state(json.loads(json.dumps(new.state())), lambda update: {})
     for name, layer in lora_layers(actor.model).items():
         assert torch.equal(used.weights[name], layer.get_base_layer().weight)
 
@@ -295,13 +294,13 @@ def test_an_adapter_that_diverged_is_an_error_and_changes_nothing(actor: ActorCr
     teacher = MergedTeacher(actor.model, MergeSettings())
     stir(actor, 1)
     teacher.merge()
-    before = {name: values.clone() for name, values in teacher.state().items()}
+    before = teacher.state()
     weights = {name: values.clone() for name, values in teacher.weights.items()}
     *_, last = lora_layers(actor.model).values()
     last.lora_A["default"].weight.data[0, 0] = torch.inf
     with pytest.raises(ValueError, match="not finite: training diverged"):
         teacher.merge()
-    assert all(torch.equal(values, before[name]) for name, values in teacher.state().items())
+    assert teacher.state() == before
     assert all(torch.equal(values, weights[name]) for name, values in teacher.weights.items())
 
 

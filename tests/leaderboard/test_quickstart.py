@@ -211,6 +211,17 @@ def test_an_interrupted_stage_is_gone_on_with_where_it_can_be(tmp_path: Path, wh
     assert (folder / "half.bin").exists() == whole
 
 
+def test_checkpoints_that_cannot_be_gone_on_with_are_set_aside(tmp_path: Path) -> None:
+    stages = Stages(tmp_path / "out", {"seed": 0})
+    folder = tmp_path / "out" / "agent"
+    for number in (1, 2):
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "hours").write_text("of work")
+        assert stages.run("agent", lambda out: out.mkdir() or out) == (folder, False)
+        assert (tmp_path / "out" / f"agent-set-aside-{number}" / "checkpoints" / "hours").read_text() == "of work"
+        del stages.done["agent"]
+
+
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(OutputExistsError, match="something else; choose another --out"):
