@@ -143,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
         "--merge-space",
         default="factors",
         choices=["factors", "delta"],
-        help="delta, the trainer's own default, keeps 16 bytes for each adapted weight: some 100 GB for a 7B model",
+        help="what is merged; delta is the trainer's own default",
     )
     return parser
 

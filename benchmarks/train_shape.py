@@ -98,7 +98,7 @@ def build(plan: Plan, settings: Settings) -> tuple[Any, Any]:
 def measure(plan: Plan, settings: Settings, loaded: tuple[Any, Any]) -> list[Record]:
     """Train, and return the records of the measured updates.
 
-    No checkpoint is written: of a 7B model with ``merge.space="delta"`` each would be some 100 GB.
+    No checkpoint is written: of a 7B model each would be some 5 GB.
     """
     with tempfile.TemporaryDirectory() as folder, metered(plan.device), patch.object(Run, "save", log_alone):
         out = Path(folder) / "run"

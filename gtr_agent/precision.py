@@ -3,7 +3,7 @@
 Bfloat16 is taken where it is known to be faster: on a GPU that computes in it, and on a CPU with AMX. What the CPU is
 able to do decides, and no stopwatch: so one machine always gives one answer, and the same inputs the same bytes. The
 rule is measured (docs/tiny.md): with AMX passes of the tiny model take half of float32's time; with AVX-512's bfloat16
-instructions alone a warm-start step takes 0.8 of it and an update of training as long; without either 4 to 9 times.
+instructions alone a warm-start step takes 0.8 of it and an update of training 1.1; without either 4 to 9 times.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from gtr_envs.errors import GtrError
 Result = TypeVar("Result")
 
 PATIENCE = timedelta(hours=1)
-"""How long a process waits for the others. They wait longest while the main one writes a checkpoint, of some 100 GB for
-a 7B model; a process that ends is noticed at once, but for one on a GPU of another machine."""
+"""How long a process waits for the others. They wait longest while the main one writes a checkpoint, of some 5 GB
+for a 7B model; a process that ends is noticed at once, but for one on a GPU of another machine."""
 
 COUNTS = (
     *("episodes", "thoughts_asked", "thoughts_learned", "thoughts_kept"),

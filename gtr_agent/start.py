@@ -54,7 +54,7 @@ def begin(settings: Settings, out: Path, resume: bool, held: ExitStack) -> Path 
             found = take_up(out, settings)
         else:
             check_free(out)  # again: now nobody else can be filling it
-            # First: a run without it could not be gone on with.
+            # First: without it a run could not be resumed.
             write_atomic(out / CONFIG, settings_to_toml(settings).encode(), durable=True)
             found = None
         held.push(closing.pop_all())
